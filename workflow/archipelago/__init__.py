@@ -1,0 +1,1 @@
+"""Archipelago: a search for rare objects in imaging surveys."""

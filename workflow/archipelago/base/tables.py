@@ -1,0 +1,140 @@
+"""Tables between stages: Parquet with units, and readers for users' files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from archipelago.base.errors import InputError
+from archipelago.base.files import atomic_path
+
+#: Unit (IVOA VOUnits) of a column, from the part of its name that tells it.
+#: Read in this order; the first match counts.
+_UNITS: tuple[tuple[str, str], ...] = (
+    ("flux_err_ujy_", "uJy"),
+    ("flux_ujy_", "uJy"),
+    ("mag_ab_", "mag"),
+    ("mag_err_", "mag"),
+    ("_arcsec", "arcsec"),
+    ("_deg", "deg"),
+    ("_mag", "mag"),
+    ("_px", "pix"),
+)
+
+
+def unit_of(column: str) -> str:
+    """Return the VOUnits string that the name of ``column`` tells, or ''."""
+    for part, unit in _UNITS:
+        if column.startswith(part) if part.endswith("_") else part in column:
+            return unit
+    return ""
+
+
+def write_table(
+    table: pd.DataFrame, path: str | Path, about: Mapping[str, str] | None = None
+) -> None:
+    """Write ``table`` as Parquet, completely or not at all.
+
+    Each column's field metadata holds its unit (from its name) and, where
+    ``about`` has one, a sentence on what it is and where it comes from.
+    """
+    about = about or {}
+    unknown = sorted(set(about) - set(table.columns))
+    if unknown:
+        raise ValueError(f"descriptions of columns that are not in the table: {unknown}")
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    fields = [
+        field.with_metadata({"unit": unit_of(field.name), "description": about.get(field.name, "")})
+        for field in arrow.schema
+    ]
+    arrow = arrow.cast(pa.schema(fields, metadata=arrow.schema.metadata))
+    with atomic_path(path) as temporary:
+        pq.write_table(arrow, temporary)
+
+
+def read_table(
+    path: str | Path,
+    required: Iterable[str] = (),
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Read a table written by `write_table`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or a column in ``required`` is absent.
+    """
+    try:
+        table = pd.read_parquet(path, columns=list(columns) if columns is not None else None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"cannot read the table: {error}",
+            where=str(path),
+            next_step="delete the file and run the rule that makes it again",
+        ) from error
+    require_columns(table, required, path)
+    return table
+
+
+def require_columns(table: pd.DataFrame, required: Iterable[str], where: str | Path) -> None:
+    """Raise `InputError` that lists every column of ``required`` that is absent."""
+    missing = [name for name in required if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"the table lacks the columns {', '.join(missing)}; "
+            f"it has {', '.join(map(str, table.columns))}",
+            where=str(where),
+            next_step="add them, or map their names in the configuration",
+        )
+
+
+def read_any_table(path: str | Path) -> pd.DataFrame:
+    """Read a user's table: CSV (also gzipped), FITS, VOTable, ECSV or Parquet, by its suffix.
+
+    Raises
+    ------
+    InputError
+        If the file is absent, of an unknown kind, or unreadable.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError("the file does not exist", where=str(path), next_step="check the path")
+    name = path.name.lower()
+    try:
+        if name.endswith((".csv", ".csv.gz")):
+            return pd.read_csv(path)
+        if name.endswith((".parquet", ".pq")):
+            return pd.read_parquet(path)
+        formats = {
+            (".fits", ".fits.gz", ".fit"): "fits",
+            (".vot", ".votable", ".xml", ".vot.gz"): "votable",
+            (".ecsv",): "ascii.ecsv",
+        }
+        for suffixes, fmt in formats.items():
+            if name.endswith(suffixes):
+                return _read_with_astropy(path, fmt)
+    except (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowInvalid) as error:
+        raise InputError(
+            f"cannot read the table: {type(error).__name__}: {error}",
+            where=str(path),
+            next_step="check that the file is complete and that its suffix tells its format",
+        ) from error
+    raise InputError(
+        "unknown kind of table",
+        where=str(path),
+        next_step="give .csv, .csv.gz, .fits, .vot, .xml, .ecsv or .parquet",
+    )
+
+
+def _read_with_astropy(path: Path, fmt: str) -> pd.DataFrame:
+    from astropy.table import Table
+
+    table = Table.read(path, format=fmt)
+    wide = [name for name in table.colnames if table[name].ndim > 1]
+    if wide:
+        table.remove_columns(wide)  # arrays in cells cannot be photometry
+    return table.to_pandas()

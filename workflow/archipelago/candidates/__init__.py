@@ -1,0 +1,1 @@
+"""Evidence combined into one ranked table."""

@@ -1,0 +1,1 @@
+"""The embedded survey: a synthetic sky and a loopback server."""

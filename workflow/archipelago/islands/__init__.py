@@ -1,0 +1,1 @@
+"""Maps, clusters of features and their enrichment in known quasars."""

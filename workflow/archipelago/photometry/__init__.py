@@ -1,0 +1,1 @@
+"""Magnitudes, fluxes, upper limits, cuts and the cut flow."""

@@ -1,0 +1,1 @@
+"""Spectral energy distributions: models, grids, fits and posteriors."""

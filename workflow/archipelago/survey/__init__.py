@@ -1,0 +1,1 @@
+"""Clients of survey services: catalogue query, cross-match, image cutouts."""
