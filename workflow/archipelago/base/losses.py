@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from archipelago.base.errors import DataError
+from archipelago.base.errors import DataError, InputError
 from archipelago.base.files import atomic_path
 
 #: Columns of every table of losses.
@@ -49,9 +49,27 @@ def write_losses(losses: pd.DataFrame, path: str | Path) -> None:
 
 
 def read_losses(path: str | Path) -> pd.DataFrame:
-    """Read a table written by `write_losses`."""
-    table = pd.read_csv(path, keep_default_na=False, na_values={"ra_deg": [""], "dec_deg": [""]})
-    return table if len(table) else no_losses()
+    """Read a table written by `write_losses`.
+
+    Raises
+    ------
+    InputError
+        If the file is unreadable or lacks a column.
+    """
+    try:
+        table = pd.read_csv(
+            path, keep_default_na=False, na_values={"ra_deg": [""], "dec_deg": [""]}
+        )
+        missing = [name for name in LOSS_COLUMNS if name not in table.columns]
+        if missing:
+            raise ValueError(f"the columns {', '.join(missing)} are absent")
+        return table.astype({"id": "int64"}) if len(table) else no_losses()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"cannot read the losses: {error}",
+            where=str(path),
+            next_step="delete the file and run the rule that makes it again",
+        ) from error
 
 
 def check_conservation(n_in: int, n_out: int, n_lost: int, *, where: str) -> None:

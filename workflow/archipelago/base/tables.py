@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from zlib import error as DamagedStream
 
 import pandas as pd
 import pyarrow as pa
@@ -117,6 +118,12 @@ def read_any_table(path: str | Path) -> pd.DataFrame:
         for suffixes, fmt in formats.items():
             if name.endswith(suffixes):
                 return _read_with_astropy(path, fmt)
+    except (EOFError, DamagedStream) as error:
+        raise InputError(
+            f"cannot read the table: it is truncated or damaged: {error}",
+            where=str(path),
+            next_step="copy it again from where it came",
+        ) from error
     except (OSError, ValueError, KeyError, IndexError, TypeError, pa.ArrowInvalid) as error:
         raise InputError(
             f"cannot read the table: {type(error).__name__}: {error}",

@@ -1,0 +1,1 @@
+"""The configuration: its schema, its errors, its tiles and targets."""

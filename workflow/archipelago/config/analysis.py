@@ -1,0 +1,392 @@
+"""Sections on what is made of the objects: learning, islands, SEDs, candidates, report."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from archipelago.config.base import Section, key
+from archipelago.config.survey import Identifier
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Redshift = Annotated[float, Field(gt=0, le=10)]
+Magnitude = Annotated[float, Field(ge=0, le=10)]
+GridClass = Literal["star", "galaxy", "quasar", "lensed"]
+
+
+class Learning(Section):
+    """Contrastive learning: one network per seed."""
+
+    seeds: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] = key(
+        "a network is trained for each; islands and similarity are averaged", min_length=1
+    )
+    normalisation: Literal["asinh_noise", "brightest_pixel"] = key(
+        "asinh in units of the noise, shared by the bands; or by the brightest pixel (the paper)"
+    )
+    softening_sigma: float = key(
+        "where asinh turns from linear to logarithmic", unit="sigma of the noise", gt=0, le=1e4
+    )
+    scale: Literal["image", "set"] = key("one noise scale per image, or one for the set of images")
+    sky: Literal["border_median", "none"] = key("what is subtracted as the sky of each band")
+    aperture_arcsec: float = key(
+        "pixels farther from the object fade; 0: they do not", unit="arcsec", ge=0, le=100
+    )
+    augmentation: Literal["physics", "paper"] = key(
+        "physics: any rotation, flips, shifts, noise, blur; paper: to the letter of the paper"
+    )
+    crop_px: int = key("side of what the network sees", unit="px", ge=8, le=512)
+    shift_max_px: float = key("largest shift", unit="px", ge=0, le=16)
+    noise_max_sigma: float = key(
+        "most noise added, in units of the image's own", unit="sigma", ge=0, le=10
+    )
+    blur_fwhm_max_arcsec: float = key("most blur added (FWHM)", unit="arcsec", ge=0, le=5)
+    channels: list[Annotated[int, Field(ge=1, le=8192)]] = key(
+        "channels of each convolution; the last is the number of features", min_length=1
+    )
+    kernels_px: list[Annotated[int, Field(ge=1, le=31)]] = key(
+        "side of each convolution's kernel", unit="px", min_length=1
+    )
+    head: list[Annotated[int, Field(ge=1, le=8192)]] = key(
+        "widths of the projection head's layers", min_length=1
+    )
+    temperature: float = key("of the NT-Xent loss", ge=1e-3, le=10)
+    optimiser: Literal["adamw", "sgd"] = key("how weights are moved")
+    learning_rate: float = key("largest step", ge=1e-8, le=10)
+    momentum: float = key("of sgd", ge=0, le=0.9999)
+    weight_decay: float = key("pull of the weights to 0", ge=0, le=1)
+    schedule: Literal["cosine", "constant"] = key("of the learning rate")
+    warmup_epochs: int = key(
+        "epochs in which the learning rate grows", unit="epochs", ge=0, le=1000
+    )
+    batch_size: int = key("images per step", ge=2, le=65_536)
+    epochs_max: int = key("most epochs", unit="epochs", ge=0, le=10_000)
+    patience: int = key("epochs without progress before it stops", unit="epochs", ge=1, le=10_000)
+    min_delta: float = key("least fall of the loss that is progress", ge=0, le=10)
+    precision: Literal["auto", "float32", "bfloat16"] = key(
+        "auto: bfloat16 on a GPU, and on a CPU that is good at it; else float32"
+    )
+    feature_views: Literal[1, 8] = key("8: features averaged over quarter turns and flips; 1: not")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Learning:
+        if len(self.channels) != len(self.kernels_px):
+            raise ValueError("channels and kernels_px need one entry each per convolution")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("the seeds must differ")
+        return self
+
+
+class Map(Section):
+    """The 2-D map of one seed's features, to look at."""
+
+    method: Literal["umap", "tsne", "pca"] = key("umap; t-SNE as in the paper; or two components")
+    n_neighbors: int = key("neighbours of umap", ge=2, le=1000)
+    min_dist: float = key("least distance of points in umap's map", ge=0, le=1)
+    perplexity: float = key("of t-SNE", ge=1, le=1000)
+    metric: Literal["euclidean", "cosine"] = key("distance between features")
+    random_state: int = key("seed of the map", ge=0, le=2**31 - 1)
+
+
+class Hdbscan(Section):
+    """Clusters of one seed's features."""
+
+    min_cluster_size: int = key("fewest objects of an island", ge=2, le=1_000_000)
+    min_samples: int = key(
+        "neighbours that make a dense place; more: fewer islands", ge=1, le=10_000
+    )
+    space: Literal["features", "pca", "umap5", "map"] = key(
+        "where clusters are sought: features, their principal components, a 5-D UMAP, the 2-D map"
+    )
+    n_components: int = key("principal components, where space is pca", ge=1, le=1024)
+    n_neighbors: int = key("neighbours, where space is umap5", ge=2, le=1000)
+    random_state: int = key("seed, where space is umap5", ge=0, le=2**31 - 1)
+
+
+class Islands(Section):
+    """Maps of the features, islands, and similarity to the known quasars."""
+
+    map: Map = key("the 2-D map of each seed")
+    hdbscan: Hdbscan = key("clusters of each seed")
+    consensus_threshold: Fraction = key(
+        "share of the seeds in which two objects must be together to share an island"
+    )
+    k_neighbours: int = key(
+        "known quasars that an object's similarity is the mean of", ge=1, le=1000
+    )
+    centre: bool = key("whether the mean feature is subtracted before similarity is taken")
+
+
+class Span(Section):
+    """Values from min to max, a step apart, both ends included."""
+
+    min: float = key("first value")
+    max: float = key("last value")
+    step: float = key("distance between values", gt=0)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Span:
+        if self.max < self.min:
+            raise ValueError("max must not be below min")
+        if (self.max - self.min) / self.step > 10_000:
+            raise ValueError("more than 10,000 values")
+        return self
+
+
+Axis = Span | Annotated[list[float], Field(min_length=1)]
+
+
+class StarModels(Section):
+    """Templates of stars: M0 to T9, alone and blended in WISE's beam."""
+
+    giants: bool = key("whether M giants take part")
+    wise_blend: Axis = key("flux in W1 of a neighbour within WISE's beam, over the star's own")
+    blend_w2_over_w1: float = key("flux ratio (f_nu) of that neighbour", gt=0, le=10)
+
+
+class ConstantHistory(Section):
+    """Galaxies that form stars at a constant rate."""
+
+    age_gyr: Axis = key("time since the first star", unit="Gyr")
+
+
+class DelayedHistory(Section):
+    """Galaxies with star formation in proportion to t exp(-t/tau)."""
+
+    age_gyr: Axis = key("time since the first star", unit="Gyr")
+    tau_gyr: Axis = key("time scale", unit="Gyr")
+
+
+class RedQuasars(Section):
+    """Reddened quasars at lower redshift, counted as galaxies."""
+
+    redshift: Axis = key("redshift")
+    ebv: Axis = key("E(B-V), SMC law", unit="mag")
+
+
+class GalaxyModels(Section):
+    """Templates of galaxies, from BAGPIPES."""
+
+    redshift: Axis = key("redshift, at most 10")
+    constant: ConstantHistory = key("constant star formation")
+    delayed: DelayedHistory = key("delayed exponential star formation")
+    metallicity: Axis = key("metallicity", unit="solar")
+    av_mag: Axis = key("A_V, Calzetti law", unit="mag")
+    torus_fraction: Axis = key("obscured active nucleus over the stars' light at 1.6 um; holds 0")
+    red_quasar: RedQuasars = key("reddened quasars at lower redshift")
+
+
+class QuasarModels(Section):
+    """Templates of quasars at z ~ 6."""
+
+    redshift: Axis = key("redshift")
+    uv_slope: Axis = key("d ln f_nu / d ln nu of the continuum")
+    line_scale: Axis = key("strength of the emission lines, over the mean quasar's")
+    lya_scale: Axis = key("strength of Lyman alpha and N V, over the mean quasar's")
+    ebv: Axis = key("E(B-V), SMC law; negative values are bluer than the model", unit="mag")
+    igm_scale: Axis = key("optical depth of the IGM, over the mean sight line's")
+
+
+class CompositeModels(Section):
+    """Which quasars and galaxies the composite pairs."""
+
+    redshift_step: float = key("step of the quasar's redshift", gt=0, le=1)
+    quasars_per_redshift: int = key("quasars that stand for all at a redshift", ge=1, le=1000)
+    galaxies: int = key("galaxies that stand for all", ge=1, le=10_000)
+    galaxy_redshift_max: float = key("largest redshift of the galaxy", gt=0, le=10)
+
+
+class SedModels(Section):
+    """Templates of all classes; an axis is a list of values, or min, max and step."""
+
+    star: StarModels = key("stars")
+    galaxy: GalaxyModels = key("galaxies")
+    quasar: QuasarModels = key("quasars")
+    composite: CompositeModels = key("galaxy + quasar")
+
+
+class ApertureOffset(Section):
+    """Light that the survey's aperture magnitudes miss, by class."""
+
+    bands: list[Identifier] = key("bands measured in the aperture")
+    star: Magnitude = key("missed of a point source", unit="mag")
+    quasar: Magnitude = key("missed of a point source", unit="mag")
+    lensed: Magnitude = key("missed of galaxy + quasar", unit="mag")
+    galaxy: Magnitude = key("missed of a galaxy", unit="mag")
+
+
+class StarPrior(Section):
+    """How many stars are expected."""
+
+    latitude_deg: float = key("mean Galactic latitude of the survey", unit="deg", gt=0, le=90)
+    giants_per_deg2: float = key("giants", unit="per deg2 and mag", gt=0, le=1e4)
+    blend_fraction: Fraction = key("share of stars blended in WISE's beam")
+
+
+class GalaxyPrior(Section):
+    """How many galaxies are expected."""
+
+    av_scale_mag: float = key("scale of the exponential in A_V", unit="mag", gt=0, le=10)
+    torus_share: Fraction = key("share of galaxies with an active nucleus")
+    red_quasars_per_deg2_mag: float = key(
+        "reddened quasars at lower redshift", unit="per deg2 and mag", gt=0, le=1e4
+    )
+    red_quasar_ebv_scale_mag: float = key(
+        "scale of the exponential in their E(B-V)", unit="mag", gt=0, le=10
+    )
+
+
+class QuasarPrior(Section):
+    """How many quasars are expected."""
+
+    density_scale: float = key("factor on the published luminosity function", gt=0, le=1e4)
+    uv_slope_mean: float = key("mean slope of the continuum", ge=-3, le=3)
+    uv_slope_sigma: float = key("its scatter", gt=0, le=3)
+    ebv_scale_mag: float = key("scale of the exponential in E(B-V)", unit="mag", gt=0, le=10)
+
+
+class LensPrior(Section):
+    """How many lens galaxies are expected, and of which kind."""
+
+    log_mass_mean: float = key("mean log10 of the stellar mass", unit="solar masses", ge=8, le=13)
+    log_mass_sigma: float = key("its scatter", unit="dex", gt=0, le=3)
+    redshift_mean: float = key("mean redshift", gt=0, le=5)
+    redshift_sigma: float = key("its scatter", gt=0, le=5)
+    av_scale_mag: float = key("scale of the exponential in A_V", unit="mag", gt=0, le=10)
+
+
+class SedPriors(Section):
+    """Expected numbers; sources stand in archipelago.sed.priors."""
+
+    star: StarPrior = key("stars")
+    galaxy: GalaxyPrior = key("galaxies")
+    quasar: QuasarPrior = key("quasars")
+    lens: LensPrior = key("lens galaxies")
+    lensed_fraction: float = key("lensed quasars per quasar at the same flux", gt=0, lt=1)
+
+
+class OtherDensity(Section):
+    """The broad density of what no model describes."""
+
+    density_per_deg2_mag: float = key("expected number", unit="per deg2 and mag", gt=0, le=1e6)
+    width_mag: float = key("width in each colour", unit="mag", gt=0, le=10)
+    degrees: float = key("degrees of freedom of its Student t", gt=0, le=100)
+
+
+class SedFit(Section):
+    """How objects are fitted and judged."""
+
+    floor_fraction: float = key("least error, as a share of the mean flux", ge=0, le=1)
+    aperture_offset_mag: ApertureOffset = key("light that aperture magnitudes miss")
+    model_error: dict[GridClass, dict[str, Fraction]] = key(
+        "class: band: error of the models as a share of the flux; default for other bands"
+    )
+    priors: SedPriors = key("expected numbers of each class")
+    other: OtherDensity = key("what no model describes")
+    memory_mb: int = key("memory for the fits; changes no result", unit="MB", ge=100, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _default_errors(self) -> SedFit:
+        for name in ("star", "galaxy", "quasar", "lensed"):
+            if "default" not in self.model_error.get(name, {}):
+                raise ValueError(f"model_error.{name} needs a default")
+        return self
+
+
+class Sed(Section):
+    """Spectral energy distributions of the whole catalogue."""
+
+    passbands: dict[Identifier, str] = key(
+        "band: name of a curve in sedpy, or a file", min_length=1
+    )
+    dwarf_colours: str = key("table of the colours of M, L and T dwarfs")
+    models: SedModels = key("templates of all classes")
+    fit: SedFit = key("how objects are fitted and judged")
+
+
+class Candidates(Section):
+    """One rank from a sum of log odds."""
+
+    weight_sed: float = key("factor on the log odds from photometry", ge=0, le=10)
+    weight_similarity: float = key(
+        "factor on the log ratio from similarity to known quasars", ge=0, le=10
+    )
+    weight_island: float = key(
+        "factor on the log ratio from known quasars on the island", ge=0, le=10
+    )
+    max_learning: float = key("most that images add or take away", unit="nats", ge=0, le=50)
+    prior_known: float = key(
+        "weight of the prior that images say nothing", unit="known quasars", gt=0, le=1000
+    )
+
+
+class Posteriors(Section):
+    """Posteriors of the first candidates."""
+
+    shortlist: int = key("first candidates that get posteriors", ge=0, le=10_000)
+    shards: int = key("jobs that they are shared among", ge=1, le=1000)
+    seed: int = key("of everything random", ge=0, le=2**31 - 1)
+    classes: list[Literal["star", "galaxy", "quasar", "lensed"]] = key(
+        "classes fitted", min_length=1
+    )
+    n_live: int = key("live points for galaxies", ge=20, le=20_000)
+    n_live_templates: int = key("live points for the other classes", ge=20, le=20_000)
+    n_effective: int = key("effective draws at which sampling ends", ge=10, le=1_000_000)
+    n_networks: int = key("neural networks per bound of the sampler", ge=0, le=64)
+    max_likelihoods: int = key("likelihoods after which sampling ends anyway", ge=1000, le=10**9)
+    draws: int = key("draws kept per object and class", ge=1, le=100_000)
+    galaxy_history: Literal["delayed", "constant"] = key("star formation of the galaxies")
+    galaxy_redshift: list[Redshift] = key("range of the galaxies", min_length=2, max_length=2)
+    quasar_redshift: list[Redshift] = key("range of the quasars", min_length=2, max_length=2)
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Posteriors:
+        for name in ("galaxy_redshift", "quasar_redshift"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"{name} must ascend")
+        if self.quasar_redshift[0] <= 3:
+            raise ValueError("quasar_redshift must begin above 3, where lens galaxies end")
+        return self
+
+
+class Lephare(Section):
+    """LePHARE on the whole catalogue."""
+
+    data: str | None = key("folder of lephare-data, or its .tar.xz; null: left out", None)
+    redshift_max: float = key("largest redshift", gt=0, le=10)
+    redshift_step: float = key("step of the redshift", gt=0, le=1)
+    galaxy_list: str = key("list of galaxy templates, below sed/")
+    qso_list: str = key("list of quasar templates, below sed/")
+    star_list: str = key("list of star templates, below sed/")
+    brown_dwarfs: bool = key("whether the stars below BD/ take part")
+    galaxy_ebv: list[Magnitude] = key("E(B-V) of galaxies", unit="mag", min_length=1)
+    qso_ebv: list[Magnitude] = key("E(B-V) of quasars", unit="mag", min_length=1)
+    galaxy_law: str = key("extinction law of galaxies, below ext/")
+    qso_law: str = key("extinction law of quasars, below ext/")
+    error_floor_mag: float = key("added in quadrature to the errors", unit="mag", ge=0, le=2)
+    error_factor: float = key("factor on all errors after that", gt=0, le=100)
+
+
+class Report(Section):
+    """The report."""
+
+    candidates: int = key("unknown candidates with a card", ge=0, le=1000)
+    listed: int = key("unknown candidates in the list", ge=0, le=5000)
+
+    @model_validator(mode="after")
+    def _list_holds_cards(self) -> Report:
+        if self.listed < self.candidates:
+            raise ValueError("listed must be at least candidates")
+        return self
+
+
+class Truth(Section):
+    """A table of the truth that the ranking is measured against."""
+
+    file: str | None = key(
+        "table with ra_deg, dec_deg, kind, is_quasar, is_lensed, known; null: not measured", None
+    )
+    top: list[Annotated[int, Field(ge=1)]] = key(
+        "lengths of the list at which recall is measured", min_length=1
+    )

@@ -1,0 +1,185 @@
+"""What a configuration asks for: origin of the objects, tiles, stages and targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from archipelago.config.model import Config
+from archipelago.config.rules import find_file
+from archipelago.tiles import Tile, footprint_tiles
+
+#: The one tile of objects that were detected in a user's own images.
+FIELDS_TILE = "fields"
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search as the configuration wants it.
+
+    Parameters
+    ----------
+    config : the checked configuration.
+    folder : folder that relative file names start from.
+    tiles : names of the sky tiles, sorted.
+    """
+
+    config: Config
+    folder: Path
+    tiles: list[str]
+
+    @classmethod
+    def of(cls, config: Config, folder: Path) -> Search:
+        """Return the search of ``config``; raises InputError if the footprint is unreadable."""
+        if config.images.source == "fields":
+            return cls(config, folder, [FIELDS_TILE])
+        tiles = footprint_tiles(
+            find_file(config.survey.footprint, folder), config.survey.tile_order
+        )
+        return cls(config, folder, [tile.name for tile in tiles])
+
+    @property
+    def origin(self) -> str:
+        """Where the objects come from; the name of the file with those rules."""
+        if self.config.images.source == "fields":
+            return "own_images"
+        return "survey" if self.config.catalogue.file is None else "own_catalogue"
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are images, hence features and islands."""
+        return self.config.images.source != "none"
+
+    @property
+    def cutouts_from_service(self) -> bool:
+        """Whether cutouts are asked for from the image service."""
+        return self.config.images.source == "service"
+
+    @property
+    def has_lephare(self) -> bool:
+        """Whether LePHARE runs."""
+        return self.config.lephare.data is not None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether the ranking is measured against a table of the truth."""
+        return self.config.truth.file is not None
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Stages that do not run, with the reason."""
+        left: dict[str, str] = {}
+        if not self.has_images:
+            left["images, features and islands"] = "images.source is none"
+        if not self.has_lephare:
+            left["LePHARE"] = "lephare.data is not set"
+        return left
+
+    def resolve(self, path: str) -> Path:
+        """Return a file named in the configuration.
+
+        It is looked for from the working directory first, then from the
+        workflow's own folder; where it is in both, the working directory counts.
+        """
+        return find_file(path, self.folder)
+
+    def table_range(self, tile: str) -> tuple[int, int]:
+        """First and last hpix_32 of a tile, both inclusive."""
+        return Tile.from_name(tile).table_range
+
+    def path(self, name: str) -> str:
+        """Path of a result of this run."""
+        return f"results/{self.config.run}/{name}"
+
+    def each_tile(self, name: str) -> list[str]:
+        """Path of the same result in every tile."""
+        return [self.path(f"tiles/{tile}/{name}") for tile in self.tiles]
+
+    def each_seed(self, name: str) -> list[str]:
+        """Path of the same result of every seed; ``name`` holds ``{seed}``."""
+        return [self.path(name.format(seed=seed)) for seed in self.config.learning.seeds]
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """Results of a whole search."""
+        targets = [self.path("report.html")]
+        return [*targets, self.path("recall.txt")] if self.has_truth else targets
+
+    @property
+    def catalogue_input(self) -> dict[str, list[str]]:
+        """Input of the rule `catalogue`."""
+        wanted = {
+            "photometry": self.each_tile("photometry.parquet"),
+            "cutflows": self.each_tile("cutflow.csv"),
+            "losses": self.each_tile("losses_photometry.csv"),
+        }
+        if self.origin == "survey":
+            wanted["sources"] = self.each_tile("sources.parquet")
+            wanted["losses"] = [
+                path
+                for stage in ("select", "match", "photometry")
+                for path in self.each_tile(f"losses_{stage}.csv")
+            ]
+        return wanted
+
+    @property
+    def losses_input(self) -> dict[str, str]:
+        """Input of the rule `losses`."""
+        wanted = {
+            "catalogue": self.path("catalogue.parquet"),
+            "catalogue_losses": self.path("losses_catalogue.csv"),
+            "catalogue_cutflow": self.path("cutflow_catalogue.csv"),
+        }
+        if self.has_images:
+            wanted["image_losses"] = self.path("losses_images.csv")
+            wanted["images"] = self.path("images.npz")
+        return wanted
+
+    @property
+    def known_quasars_input(self) -> dict[str, str]:
+        """Input of the rule `known_quasars`: a file, the query that asks a service, or none."""
+        known = self.config.known_quasars
+        files = {
+            "service": ("query", known.query),
+            "file": ("file", known.file),
+            "catalogue": ("file", self.config.catalogue.file),
+            "none": ("", None),
+        }
+        role, path = files[known.source]
+        return {} if path is None else {role: str(self.resolve(path))}
+
+    @property
+    def candidates_input(self) -> dict[str, str]:
+        """Input of the rule `candidates`: all evidence there is."""
+        wanted = {
+            "catalogue": self.path("catalogue.parquet"),
+            "verdicts": self.path("sed/verdicts.parquet"),
+            "known": self.path("known_quasars.parquet"),
+        }
+        if self.has_images:
+            wanted["islands"] = self.path("islands/islands.parquet")
+            wanted["enrichment"] = self.path("islands/enrichment.csv")
+        if self.has_lephare:
+            wanted["lephare"] = self.path("sed/lephare.parquet")
+        return wanted
+
+    @property
+    def report_input(self) -> dict[str, str | list[str]]:
+        """Input of the rule `report`: all there is to show."""
+        shards = range(self.config.posteriors.shards)
+        wanted: dict[str, str | list[str]] = {
+            **self.candidates_input,
+            "candidates": self.path("candidates.parquet"),
+            "cutflow": self.path("cutflow.csv"),
+            "losses": self.path("losses.csv"),
+            "templates": self.path("sed/templates.npz"),
+            "posteriors": [self.path(f"posteriors/shard-{k}.parquet") for k in shards],
+        }
+        if self.has_images:
+            wanted["images"] = self.path("images.npz")
+            wanted["maps"] = self.each_seed("islands/seed-{seed}/map.parquet")
+            wanted["histories"] = self.each_seed("learning/seed-{seed}/history.csv")
+        if self.has_truth:
+            wanted["recall"] = self.path("recall.csv")
+        return wanted
