@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from test_survey_server import Answer, Loopback, Request, loopback_server, patient_client
+
+from archipelago.base.errors import ConfigError, ServiceError
+from archipelago.survey.http import (
+    BadContentError,
+    BannedError,
+    HttpClient,
+    RequestError,
+    excerpt,
+    require_safe_link,
+)
+from archipelago.survey.services import Services, TapService, from_environment, from_mapping
+
+
+@pytest.fixture
+def server() -> Iterator[Loopback]:
+    with loopback_server() as running:
+        yield running
+
+
+OK = Answer(b"good")
+
+
+def test_good_answer(server: Loopback) -> None:
+    url = server.at("/a", OK)
+    with patient_client(contact="me@example.org") as (client, clock):
+        reply = client.request("GET", url)
+    assert (reply.body, reply.status, reply.attempts, reply.url) == (b"good", 200, 1, url)
+    assert clock.slept_s == []
+    agent = server.requests[0].headers["User-Agent"]
+    assert agent.startswith("archipelago-survey/") and "me@example.org" in agent
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (Answer(b"busy", 503), "http 503"),
+        (Answer(b"oops", 500), "http 500"),
+        (Answer(b"slow down", 429), "http 429"),
+        (Answer(b"cut", length=1000), "truncated"),
+        (Answer(stall=True), "stalled"),
+    ],
+)
+def test_passing_fault_is_repeated(server: Loopback, fault: Answer, reason: str) -> None:
+    url = server.at("/a", fault, fault, OK)
+    with patient_client(timeout_s=0.15) as (client, clock):
+        reply = client.request("GET", url)
+        assert (reply.body, reply.attempts) == (b"good", 3)
+        assert clock.slept_s == [1.0, 2.0]  # doubled each time
+        server.at("/b", fault)
+        with pytest.raises(ServiceError) as caught:
+            patient = HttpClient(retries=1, timeout_s=0.15, sleep=clock.sleep, clock=clock)
+            with patient:
+                patient.request("GET", server.url + "/b")
+    error = caught.value
+    assert isinstance(error, RequestError)
+    assert (error.reason, error.attempts) == (reason, 2)
+    assert error.url == server.url + "/b"
+    assert error.status == (fault.status if reason.startswith("http") else None)
+
+
+def test_unreachable_server() -> None:
+    with loopback_server() as server:
+        url = server.url
+    with (
+        patient_client(retries=2) as (client, clock),
+        pytest.raises(RequestError, match="cannot be reached") as caught,
+    ):
+        client.request("GET", url)
+    assert (caught.value.reason, caught.value.attempts) == ("no connection", 3)
+    assert len(clock.slept_s) == 2
+
+
+def test_permanent_refusal_is_not_repeated(server: Loopback) -> None:
+    url = server.at("/a", Answer(b"<b>no such column</b>", 400))
+    with (
+        patient_client() as (client, _),
+        pytest.raises(RequestError, match="no such column.*HTTP 400") as caught,
+    ):
+        client.request("GET", url)
+    assert (caught.value.attempts, caught.value.status) == (1, 400)
+
+
+def test_connections_are_kept(server: Loopback) -> None:
+    url = server.at("/a", Answer(b"busy", 503), OK)
+    with patient_client() as (client, _):
+        for _ in range(5):
+            client.request("GET", url)
+    assert (len(server.requests), server.connections) == (6, 1)
+
+
+def test_jitter_lies_between_half_and_whole(server: Loopback) -> None:
+    url = server.at("/a", Answer(status=500), OK)
+    with patient_client() as (client, clock):
+        client._jitter = lambda: 0.0
+        client.request("GET", url)
+    assert clock.slept_s == [0.5]
+
+
+def test_retry_after_in_seconds_is_honoured_by_all_threads(server: Loopback) -> None:
+    url = server.at("/a", Answer(status=429, headers={"Retry-After": "17"}), OK)
+    with patient_client() as (client, clock):
+        client.request("GET", url)
+        assert clock.slept_s == [17.0]
+        client._hold(server.url, 5.0)
+        client.request("GET", url)
+        assert clock.slept_s == [17.0, 5.0]
+
+
+def test_retry_after_as_date_in_the_past_means_now(server: Loopback) -> None:
+    headers = {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    url = server.at("/a", Answer(status=503, headers=headers), OK)
+    with patient_client() as (client, clock):
+        assert client.request("GET", url).attempts == 2
+    assert clock.slept_s == [0.0]
+
+
+def test_unreadable_retry_after_is_ignored(server: Loopback) -> None:
+    url = server.at("/a", Answer(status=503, headers={"Retry-After": "soon"}), OK)
+    with patient_client() as (client, clock):
+        client.request("GET", url)
+    assert clock.slept_s == [1.0]
+
+
+def test_retry_after_beyond_the_budget_ends_at_once(server: Loopback) -> None:
+    url = server.at("/a", Answer(status=429, headers={"Retry-After": "86400"}), OK)
+    with patient_client(total_s=100) as (client, clock):
+        with pytest.raises(RequestError, match="86400 s, later than the 100 s allowed"):
+            client.request("GET", url)
+        with pytest.raises(RequestError, match="asks for a pause of 86400 s"):
+            client.request("GET", url)
+    assert clock.slept_s == []
+    assert len(server.requests) == 1
+
+
+def test_budget_ends_repetitions(server: Loopback) -> None:
+    url = server.at("/a", Answer(status=500))
+    with (
+        patient_client(total_s=10, retries=99) as (client, clock),
+        pytest.raises(RequestError, match="10 s allowed"),
+    ):
+        client.request("GET", url)
+    assert sum(clock.slept_s) < 10
+
+
+def test_dripping_server_cannot_outlast_the_budget(server: Loopback) -> None:
+    url = server.at("/a", Answer(b"x" * 400_000, drip=1000))
+    with patient_client(total_s=3, timeout_s=3) as (client, _):
+        client.clock = itertools.count().__next__
+        with pytest.raises(RequestError, match="not complete after 3 s") as caught:
+            client.request("GET", url)
+    assert caught.value.reason == "stalled"
+
+
+def test_size_cap_holds_whatever_the_server_claims(server: Loopback) -> None:
+    bomb = gzip.compress(b"\x00" * 3_000_000)
+    server.at("/plain", Answer(b"x" * 5000, length=-1))
+    server.at("/bomb", Answer(bomb, headers={"Content-Encoding": "gzip"}))
+    with patient_client(max_bytes=4000) as (client, _):
+        for path in ("/plain", "/bomb"):
+            with pytest.raises(RequestError, match="larger than 4000 bytes") as caught:
+                client.request("GET", server.url + path)
+            assert (caught.value.reason, caught.value.attempts) == ("too large", 1)
+        assert client.request("GET", server.url + "/plain", max_bytes=5000).body == b"x" * 5000
+
+
+def test_ban_stops_at_once(server: Loopback) -> None:
+    url = server.at("/a", Answer(b"too many jobs", 403))
+    with patient_client() as (client, clock):
+        with pytest.raises(BannedError, match="banned this client: too many jobs.*wait"):
+            client.request("POST", url, data={"a": 1}, banned_status=403)
+        assert clock.slept_s == []
+
+
+def test_wrong_content_is_repeated_twice_only(server: Loopback) -> None:
+    def check(body: bytes) -> None:
+        if body != b"good":
+            raise BadContentError("wrong", "detail")
+
+    server.at("/a", Answer(b"bad"), OK)
+    server.at("/b", Answer(b"bad"))
+    with patient_client() as (client, _):
+        assert client.request("GET", server.url + "/a", check=check).attempts == 2
+        with pytest.raises(RequestError, match="wrong: detail") as caught:
+            client.request("GET", server.url + "/b", check=check)
+    assert (caught.value.reason, caught.value.attempts) == ("wrong", 3)
+    assert caught.value.body == b"bad"
+
+
+def test_literal_plus_is_kept(server: Loopback) -> None:
+    server.at("/cut", OK)
+    with patient_client() as (client, _):
+        client.request("GET", server.url + "/cut?siaRef=DES0219+0001_g.fits.fz&POS=1,2")
+    assert server.requests[0].target == "/cut?siaRef=DES0219+0001_g.fits.fz&POS=1,2"
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://a/b", "http://", "http://u:p@host/", "http://[::1", ""]
+)
+def test_other_addresses_are_not_opened(url: str) -> None:
+    with patient_client() as (client, _), pytest.raises(RequestError, match="only http and https"):
+        client.request("GET", url)
+
+
+def test_links_from_a_server() -> None:
+    service = "https://datalab.noirlab.edu/sia/des_dr2"
+    good = "https://datalab.noirlab.edu/svc/cutout?col=a"
+    assert require_safe_link(good, service) == good
+    assert require_safe_link("/svc/cutout", service) == "https://datalab.noirlab.edu/svc/cutout"
+    for bad in ("http://127.0.0.1/x", "http://localhost/", "http://169.254.169.254/latest"):
+        with pytest.raises(RequestError, match="private network"):
+            require_safe_link(bad, service)
+    with pytest.raises(RequestError, match="only http"):
+        require_safe_link("javascript:alert(1)", service)
+    assert require_safe_link("http://127.0.0.1:9/x", "http://127.0.0.1:8/sia")
+
+
+def test_redirection_to_another_kind_of_address_is_refused(server: Loopback) -> None:
+    server.at("/a", Answer(status=302, headers={"Location": "http://10.0.0.1/secret"}))
+    server.at("/b", Answer(status=302, headers={"Location": "/c"}))
+    server.at("/c", OK)
+    with patient_client() as (client, _):
+        with pytest.raises(RequestError, match="private network"):
+            client.request("GET", server.url + "/a")
+        assert client.request("GET", server.url + "/b").url == server.url + "/c"
+
+
+def test_redirection_loop_ends(server: Loopback) -> None:
+    server.at("/a", Answer(status=302, headers={"Location": "/a"}))
+    with patient_client() as (client, _), pytest.raises(RequestError, match="cannot be sent"):
+        client.request("GET", server.url + "/a")
+    assert len(server.requests) < 10
+
+
+def test_requests_under_way_are_bounded(server: Loopback) -> None:
+    lock, gate = threading.Lock(), threading.Event()
+    now, most = 0, 0
+
+    def count(_: Request) -> Answer:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+            if now == 2:
+                gate.set()
+        gate.wait(5)
+        with lock:
+            now -= 1
+        return OK
+
+    url = server.at("/a", count)
+    with patient_client(connections=2) as (client, _):
+        threads = [threading.Thread(target=client.request, args=("GET", url)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(server.requests) == 8
+    assert most == 2
+
+
+def test_cancelled_client_sends_nothing(server: Loopback) -> None:
+    url = server.at("/a", OK)
+    with HttpClient() as client:
+        client.cancel()
+        client.sleep(1e6)  # returns at once
+        with pytest.raises(RequestError, match="cancelled"):
+            client.request("GET", url)
+    assert server.requests == []
+
+
+def test_excerpt_is_one_printable_line() -> None:
+    assert excerpt(b"a\n\x1b[31m  b\xff") == "a [31m b\ufffd"
+    assert len(excerpt(b"x" * 10_000)) == 203
+
+
+SECTION = {
+    "contact": "me@example.org",
+    "tap": {"url": "https://datalab.noirlab.edu/tap/", "mode": "async", "timeout_s": 900},
+    "xmatch": {"url": "http://cdsxmatch.u-strasbg.fr/xmatch/api/v1/sync"},
+    "sia": {"url": "https://datalab.noirlab.edu/sia/des_dr2"},
+    "vizier_tap": {"url": "https://tapvizier.cds.unistra.fr/TAPVizieR/tap"},
+    "connections": 16,
+    "retries": 5,
+    "timeout_s": 60,
+    "total_s": 900,
+    "max_bytes": 200_000_000,
+}
+
+
+def test_services_from_environment() -> None:
+    services = from_environment({"ARCHIPELAGO_SERVICES": json.dumps(SECTION)})
+    assert services.require_tap() == TapService("https://datalab.noirlab.edu/tap", "async", 900)
+    assert services.require_vizier_tap().mode == "sync"
+    assert services.require_sia_url().endswith("des_dr2")
+    assert services.require_xmatch_url().endswith("sync")
+    with HttpClient.from_services(services) as client:
+        assert client.connections == 16
+        assert "me@example.org" in client.user_agent
+
+
+def test_services_absent_or_no_json() -> None:
+    with pytest.raises(ConfigError, match="not set.*ARCHIPELAGO_SERVICES.*through Snakemake"):
+        from_environment({})
+    with pytest.raises(ConfigError, match="not JSON"):
+        from_environment({"ARCHIPELAGO_SERVICES": "{"})
+    with pytest.raises(ConfigError, match="must be a mapping, not list"):
+        from_environment({"ARCHIPELAGO_SERVICES": "[]"})
+
+
+def test_all_faults_of_services_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_mapping(
+            {
+                "tap": {"url": "ftp://x", "mode": "maybe", "extra": 1},
+                "sia": "https://x",
+                "connections": 0,
+                "timeout_s": float("nan"),
+                "retries": 1.5,
+                "contact": "a\nb",
+                "typo": 1,
+            }
+        )
+    text = str(caught.value)
+    for part in (
+        "tap.url: 'ftp://x' must be an http or https URL",
+        "tap.mode: 'maybe' must be sync or async",
+        "tap.extra: unknown key",
+        "services.sia: must be a mapping",
+        "connections: 0 must be a whole number of at least 1",
+        "timeout_s: nan must be a number",
+        "retries: 1.5 must be a whole number",
+        "contact: must be one line",
+        "services.typo: unknown key",
+    ):
+        assert part in text
+
+
+def test_missing_address_is_told_when_needed() -> None:
+    services = from_mapping({"tap": {"url": ""}})
+    assert services == Services()
+    for need, key in (
+        (services.require_tap, "services.tap.url"),
+        (services.require_vizier_tap, "services.vizier_tap.url"),
+        (services.require_sia_url, "services.sia.url"),
+        (services.require_xmatch_url, "services.xmatch.url"),
+    ):
+        with pytest.raises(ConfigError, match=key):
+            need()
