@@ -1,0 +1,1 @@
+"""A search that starts from the user's own catalogue or own images."""

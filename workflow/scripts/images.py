@@ -1,0 +1,28 @@
+"""Join the cutouts of all tiles into one set of images.
+
+| output | one row or item per | holds |
+|---|---|---|
+| images (npz) | object, sorted by id | images (n, band, y, x) float32 [counts], ids, bands, pixel scale [arcsec], zero point [mag AB] |
+| manifest (Parquet) | object and band | status, reason, url, bytes, sha256, attempts |
+| losses (CSV) | object of the catalogue without images | id, position [deg], tile, reason, detail |
+"""  # noqa: E501
+
+from archipelago.base.logs import log_to
+from archipelago.base.losses import write_losses
+from archipelago.base.tables import read_table, write_table
+from archipelago.gather import gather_images, read_about
+
+log_to(snakemake.log[0])
+
+catalogue = read_table(snakemake.input.catalogue, columns=["id"])
+manifest, losses = gather_images(
+    list(snakemake.input.cutouts),
+    list(snakemake.input.manifests),
+    list(snakemake.input.losses),
+    catalogue["id"].to_numpy(dtype="int64"),
+    snakemake.output.images,
+)
+about = read_about(snakemake.input.manifests[0])
+about = {name: text for name, text in about.items() if name in manifest.columns}
+write_table(manifest, snakemake.output.manifest, about)
+write_losses(losses, snakemake.output.losses)
