@@ -1,0 +1,285 @@
+"""Random views of images, for whole batches at once and on their device.
+
+Every operation treats all bands alike, so that colours stay, and none of them
+changes a colour, a size on the sky or removes a band. Each takes its randomness
+from the generator it is given and from nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from archipelago.base.errors import InputError
+from archipelago.learning.settings import LearningSettings
+
+#: Full width at half maximum over standard deviation of a Gaussian.
+_FWHM_TO_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+#: Makes one random view (n, band, crop, crop) of images (n, band, y, x).
+Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+
+def make_augmentation(settings: LearningSettings, pixel_scale_arcsec: float) -> Augmentation:
+    """Return the random view that the settings ask for.
+
+    The blur's width is given on the sky, so the pixel scale [arcsec] counts.
+    """
+    if settings.augmentation == "paper":
+        return lambda images, generator: paper_view(
+            images, generator, crop_px=settings.crop_px, shift_max_px=round(settings.shift_max_px)
+        )
+    return lambda images, generator: physics_view(
+        images,
+        generator,
+        crop_px=settings.crop_px,
+        shift_max_px=settings.shift_max_px,
+        noise_max_sigma=settings.noise_max_sigma,
+        blur_fwhm_max_px=settings.blur_fwhm_max_arcsec / pixel_scale_arcsec,
+        noise_px=noise_per_pixel(settings),
+    )
+
+
+def noise_per_pixel(settings: LearningSettings) -> float | None:
+    """Return the noise of prepared images, or None where it differs between them.
+
+    `asinh_noise` prepares images in units of their noise; the paper's brightest
+    pixel knows nothing of noise, so none can be added to a given depth.
+    """
+    return 1.0 if settings.normalisation == "asinh_noise" else None
+
+
+def central_crop(images: torch.Tensor, crop_px: int) -> torch.Tensor:
+    """Return the central ``crop_px`` x ``crop_px`` of images (n, band, y, x).
+
+    Raises
+    ------
+    InputError
+        If the images are smaller than that.
+    """
+    height, width = images.shape[-2:]
+    check_size(height, width, crop_px)
+    top, left = (height - crop_px) // 2, (width - crop_px) // 2
+    return images[..., top : top + crop_px, left : left + crop_px]
+
+
+def check_size(height_px: int, width_px: int, crop_px: int) -> None:
+    """Raise `InputError` where images are smaller than the crop."""
+    if min(height_px, width_px) < crop_px:
+        raise InputError(
+            f"images of {height_px} x {width_px} px are smaller than the crop of {crop_px} px",
+            next_step="set images.size_px larger or learning.crop_px smaller",
+        )
+
+
+def _uniform(
+    n: int, low: float, high: float, generator: torch.Generator, like: torch.Tensor
+) -> torch.Tensor:
+    drawn = torch.rand(n, generator=generator, device=like.device, dtype=like.dtype)
+    return low + (high - low) * drawn
+
+
+def _coin(n: int, generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:
+    return torch.rand(n, generator=generator, device=like.device) < 0.5
+
+
+def random_crop_shift_flip(
+    images: torch.Tensor, generator: torch.Generator, *, crop_px: int, shift_max_px: int
+) -> torch.Tensor:
+    """Crop at a random place, flip, and shift by whole pixels that wrap round; exact.
+
+    Parameters
+    ----------
+    images : (n, band, y, x).
+    generator : on the images' device.
+    crop_px : side of the crop.
+    shift_max_px : largest shift per axis; what leaves on one side enters on the other.
+
+    Returns
+    -------
+    torch.Tensor
+        (n, band, crop_px, crop_px); each pixel is one of the input.
+    """
+    n, _, height, width = images.shape
+    check_size(height, width, crop_px)
+    device = images.device
+    base = torch.arange(crop_px, device=device)
+    indices = []
+    for side in (height, width):
+        start = torch.randint(0, side - crop_px + 1, (n,), generator=generator, device=device)
+        shift = torch.randint(
+            -shift_max_px, shift_max_px + 1, (n,), generator=generator, device=device
+        )
+        flip = _coin(n, generator, images)
+        inside = (base[None, :] - shift[:, None]) % crop_px
+        inside = torch.where(flip[:, None], crop_px - 1 - inside, inside)
+        indices.append(start[:, None] + inside)
+    rows, columns = indices
+    batch = torch.arange(n, device=device)
+    # The bands' axis is last in the indexed result and is put back to its place.
+    picked = images.permute(0, 2, 3, 1)[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return picked.permute(0, 3, 1, 2)
+
+
+def affine_view(
+    images: torch.Tensor,
+    angle_rad: torch.Tensor,
+    flip: torch.Tensor,
+    shift_x_px: torch.Tensor,
+    shift_y_px: torch.Tensor,
+    crop_px: int,
+) -> torch.Tensor:
+    """Rotate, flip, shift and crop in one bilinear interpolation.
+
+    The content is flipped in x where ``flip``, rotated about the centre by
+    ``angle_rad`` (from +x, the columns, to +y, the rows), then moved by the shift.
+    What comes from outside the images is 0, the sky. No scale changes.
+
+    Parameters
+    ----------
+    images : (n, band, y, x).
+    angle_rad, flip, shift_x_px, shift_y_px : (n,).
+    crop_px : side of the central part that is returned.
+    """
+    n, _, height, width = images.shape
+    check_size(height, width, crop_px)
+    # Pixel coordinates of the output, from the centre; then back to the input:
+    # input = F R^-1 (output - shift), with F the flip in x.
+    axis = torch.arange(crop_px, device=images.device, dtype=images.dtype) - (crop_px - 1) / 2
+    # Where height - crop_px is odd, `central_crop` lies half a pixel up and left.
+    x = (axis - 0.5 * ((width - crop_px) % 2))[None, None, :] - shift_x_px[:, None, None]
+    y = (axis - 0.5 * ((height - crop_px) % 2))[None, :, None] - shift_y_px[:, None, None]
+    cosine, sine = torch.cos(angle_rad)[:, None, None], torch.sin(angle_rad)[:, None, None]
+    sign = torch.where(flip, -1.0, 1.0).to(images.dtype)[:, None, None]
+    from_x = sign * (cosine * x + sine * y)
+    from_y = -sine * x + cosine * y
+    # With align_corners=False the pixel centre at distance d from the middle is 2 d / side.
+    grid = torch.stack((2.0 * from_x / width, 2.0 * from_y / height), dim=-1)
+    return functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+
+
+def random_rotation(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Rotate each image by an angle between 0 and 360 degrees; corners become 0."""
+    n = len(images)
+    angle = _uniform(n, 0.0, 2.0 * math.pi, generator, images)
+    zero = torch.zeros_like(angle)
+    return affine_view(images, angle, zero > 0, zero, zero, images.shape[-1])
+
+
+def paper_view(
+    images: torch.Tensor, generator: torch.Generator, *, crop_px: int, shift_max_px: int
+) -> torch.Tensor:
+    """Return the published random view (arXiv:2403.17903, Table B2), in its order.
+
+    Random crop, flips, shift of whole pixels with wrap, rotation by any angle.
+    """
+    cropped = random_crop_shift_flip(images, generator, crop_px=crop_px, shift_max_px=shift_max_px)
+    return random_rotation(cropped, generator)
+
+
+def blur(images: torch.Tensor, sigma_px: torch.Tensor) -> torch.Tensor:
+    """Convolve each image, all bands alike, with a round Gaussian.
+
+    Done as two matrix products per plane, exact for any width. What would leave
+    the image is kept inside, so that the flux of a plane is conserved.
+
+    Parameters
+    ----------
+    images : (n, band, y, x).
+    sigma_px : (n,) standard deviations; 0 leaves an image as it is.
+    """
+    for axis in (-1, -2):
+        side = images.shape[axis]
+        offset = torch.arange(side, device=images.device, dtype=images.dtype)
+        distance2 = (offset[:, None] - offset[None, :]).square()
+        # A width of 0 gives exp(-huge) = 0 beside the diagonal's exp(0) = 1.
+        weight = torch.exp(-0.5 * distance2 / sigma_px.clamp_min(1e-3).square()[:, None, None])
+        # Columns sum to 1: the light of each input pixel is shared out completely.
+        weight = weight / weight.sum(dim=1, keepdim=True)
+        if axis == -1:
+            images = images @ weight.transpose(1, 2)[:, None]
+        else:
+            images = weight[:, None] @ images
+    return images
+
+
+def add_noise(
+    images: torch.Tensor, sigma: torch.Tensor, generator: torch.Generator, *, noise_px: float
+) -> torch.Tensor:
+    """Show the images as a shallower exposure would, at the same noise.
+
+    White noise of ``sigma`` x the image's own is added, the same factor in every
+    band, and all is divided by sqrt(1 + sigma^2): the noise is then what it was,
+    the object fainter, its colours unchanged.
+
+    Parameters
+    ----------
+    images : (n, band, y, x) in units where each band's noise is ``noise_px``.
+    sigma : (n,) added noise over own noise.
+    """
+    factor = sigma[:, None, None, None]
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return (images + noise_px * factor * noise) / torch.sqrt(1.0 + factor.square())
+
+
+def physics_view(
+    images: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    crop_px: int,
+    shift_max_px: float,
+    noise_max_sigma: float,
+    blur_fwhm_max_px: float,
+    noise_px: float | None,
+) -> torch.Tensor:
+    """Return a view that the same object could have given on another night.
+
+    Any orientation and parity, a position off by up to ``shift_max_px`` (parts of a
+    pixel too), worse seeing, less depth.
+
+    Parameters
+    ----------
+    images : (n, band, y, x), linear in flux.
+    generator : on the images' device.
+    crop_px : side of the result.
+    shift_max_px : largest shift per axis [px].
+    noise_max_sigma : largest added noise, in units of each band's own.
+    blur_fwhm_max_px : largest width of the added blur [px].
+    noise_px : noise of ``images`` per pixel, or None where it is not known: none is
+        added then.
+    """
+    n = len(images)
+    angle = _uniform(n, 0.0, 2.0 * math.pi, generator, images)
+    flip = _coin(n, generator, images)
+    shift_x = _uniform(n, -shift_max_px, shift_max_px, generator, images)
+    shift_y = _uniform(n, -shift_max_px, shift_max_px, generator, images)
+    view = affine_view(images, angle, flip, shift_x, shift_y, crop_px)
+    if blur_fwhm_max_px > 0:
+        fwhm_px = _uniform(n, 0.0, blur_fwhm_max_px, generator, images)
+        view = blur(view, fwhm_px / _FWHM_TO_SIGMA)
+    if noise_max_sigma > 0 and noise_px is not None:
+        sigma = _uniform(n, 0.0, noise_max_sigma, generator, images)
+        view = add_noise(view, sigma, generator, noise_px=noise_px)
+    return view
+
+
+def upright_views(images: torch.Tensor, n_views: int) -> list[torch.Tensor]:
+    """Return the images, or all their 8 orientations by quarter turns and flips; exact.
+
+    Parameters
+    ----------
+    images : (n, band, y, x), square.
+    n_views : 1 or 8.
+    """
+    if n_views == 1:
+        return [images]
+    return [
+        torch.rot90(source, turns, dims=(-2, -1))
+        for source in (images, images.flip(-1))
+        for turns in range(4)
+    ]

@@ -1,0 +1,22 @@
+"""Compute the features of all images with the network of one seed.
+
+| output | one row or item per | holds |
+|---|---|---|
+| features | object with an image | ids (n,); features (n, d) of norm 1, or 0 without content |
+"""
+
+from archipelago.base.logs import log_to
+from archipelago.base.images import load_images
+from archipelago.learning.features import compute_features
+from archipelago.learning.model import load_model
+from archipelago.learning.store import save_features
+
+log_to(snakemake.log[0])
+images = load_images(snakemake.input.images)
+features = compute_features(
+    load_model(snakemake.input.model),
+    images,
+    threads=snakemake.threads,
+    where=snakemake.input.images,
+)
+save_features(snakemake.output.features, images.ids, features)
