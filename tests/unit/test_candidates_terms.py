@@ -1,0 +1,158 @@
+"""The terms of the score: what they must do at their ends, and what they must not do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archipelago.base.errors import ConfigError
+from archipelago.candidates.reasons import odds_words, reason
+from archipelago.candidates.terms import (
+    Scoring,
+    island_log_ratio,
+    sed_log_odds,
+    similarity_log_ratio,
+)
+
+
+def test_sed_log_odds_are_those_of_both_wanted_classes_against_the_rest() -> None:
+    table = pd.DataFrame(
+        {"p_star": [0.5], "p_galaxy": [0.1], "p_quasar": [0.1], "p_lensed": [0.2], "p_other": [0.1]}
+    )
+    np.testing.assert_allclose(sed_log_odds(table), np.log(0.3 / 0.7))
+
+
+def test_sed_log_odds_tell_apart_what_probabilities_round_to_one() -> None:
+    table = pd.DataFrame(
+        {"p_star": 0.0, "p_quasar": 1.0, "p_lensed": 0.0, "log_odds_quasar": [60.0, 90.0, -500.0],
+         "sed_status": ["ok", "few_bands", "no_usable_band"]}
+    )  # fmt: skip
+    np.testing.assert_array_equal(sed_log_odds(table), [60.0, 90.0, np.nan])
+
+
+def test_sed_log_odds_are_finite_at_certainty_and_nan_without_verdict() -> None:
+    table = pd.DataFrame(
+        {"p_star": [0.0, 1.0, np.nan], "p_galaxy": [0.0, 0.0, np.nan],
+         "p_quasar": [1.0, 0.0, np.nan], "p_lensed": [0.0, 0.0, np.nan]}
+    )  # fmt: skip
+    got = sed_log_odds(table)
+    assert got[0] > 600 and got[1] < -600 and np.isnan(got[2])
+    assert np.isnan(sed_log_odds(pd.DataFrame({"id": [1]}))).all()
+
+
+def _ranks(known: np.ndarray) -> np.ndarray:
+    """Places among the unknown of objects that are sorted by similarity, best last."""
+    more = (~known)[::-1].cumsum()[::-1] - ~known
+    return 1.0 + more
+
+
+def _known(n: int, places: list[int]) -> np.ndarray:
+    known = np.zeros(n, dtype=bool)
+    known[places] = True
+    return known
+
+
+def test_similarity_says_nothing_without_known_quasars() -> None:
+    known = _known(50, [])
+    np.testing.assert_array_equal(similarity_log_ratio(_ranks(known), known, 2.0), 0.0)
+
+
+def test_similarity_rises_where_the_known_quasars_are() -> None:
+    known = _known(1000, [980, 985, 990, 992, 995, 998])
+    term = similarity_log_ratio(_ranks(known), known, prior_known=2.0)
+    assert np.all(np.diff(term[~known]) > 0)
+    assert term[999] > 2.5 and -2 < term[0] < 0
+
+
+def test_similarity_that_is_useless_is_not_used() -> None:
+    spread = _known(1000, list(range(50, 1000, 100)))
+    assert np.abs(similarity_log_ratio(_ranks(spread), spread, 2.0)).max() < 0.6
+    low = _known(1000, list(range(10)))  # known quasars less like each other than all else
+    np.testing.assert_allclose(similarity_log_ratio(_ranks(low), low, 2.0), 0.0, atol=1e-12)
+
+
+def test_ratio_of_rates_is_normalised() -> None:
+    known = _known(20_000, [19_990, 19_950, 19_999])
+    term = similarity_log_ratio(_ranks(known), known, prior_known=2.0)
+    # Places are discrete, and the model is steep at the first of them: a little is missing.
+    assert 0.85 < np.exp(term[~known]).mean() < 1.01
+
+
+def test_a_known_quasar_does_not_vouch_for_itself() -> None:
+    known = _known(100, [99])
+    assert similarity_log_ratio(_ranks(known), known, prior_known=2.0)[99] == 0.0
+    island = np.where(np.arange(100) > 90, 0, -1)
+    has = np.ones(100, dtype=bool)
+    assert island_log_ratio(island, np.ones(100), has, known, prior_known=2.0)[99] == 0.0
+
+
+@given(
+    st.lists(st.one_of(st.integers(1, 41), st.just(float("nan"))), min_size=1, max_size=40),
+    st.integers(0, 2**32 - 1),
+)
+def test_similarity_is_finite_for_any_input(values: list[float], seed: int) -> None:
+    known = np.random.default_rng(seed).random(len(values)) < 0.3
+    term = similarity_log_ratio(np.array(values, dtype=float), known, prior_known=1.0)
+    assert np.isfinite(term).all()
+    assert (term[np.isnan(values)] == 0).all()
+
+
+def test_island_of_known_quasars_counts_for_its_members_by_stability() -> None:
+    island = np.repeat([0, 1, -1], [10, 40, 50])
+    known = np.zeros(100, dtype=bool)
+    known[:4] = True
+    stability = np.ones(100)
+    stability[8] = 0.5
+    term = island_log_ratio(island, stability, np.ones(100, dtype=bool), known, prior_known=1.0)
+    assert term[9] == pytest.approx(np.log((4 + 1) / (0.4 + 1)))
+    assert term[8] == pytest.approx(term[9] / 2)
+    assert term[20] == pytest.approx(np.log(1 / 2.6)) and term[60] == pytest.approx(np.log(1 / 3))
+    assert term[0] == pytest.approx(np.log((3 + 1) / (9 * 3 / 99 + 1)))
+
+
+def test_island_without_images_is_zero() -> None:
+    none = np.zeros(3, dtype=bool)
+    term = island_log_ratio(np.array([-1, -1, -1]), np.full(3, np.nan), none, none, 2.0)
+    np.testing.assert_array_equal(term, 0.0)
+
+
+@pytest.mark.parametrize("wrong", [{"weight_sed": -1}, {"max_learning": float("nan")}])
+def test_wrong_weights_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="is no weight"):
+        Scoring.from_params(wrong)
+
+
+def test_a_prior_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="prior_known"):
+        Scoring(prior_known=0)
+
+
+@pytest.mark.parametrize(
+    ("log_odds", "words"),
+    [(0, "even odds"), (np.log(3), "3.0 to 1"), (-np.log(37), "37 to 1"),
+     (np.log(5200), "5,200 to 1"), (np.log(1e12), "10^12 to 1")],
+)  # fmt: skip
+def test_odds_in_words(log_odds: float, words: str) -> None:
+    assert odds_words(log_odds) == words
+
+
+def test_reason_names_the_largest_term_first() -> None:
+    row = {
+        "has_sed": True, "has_images": True, "is_known": False, "best_class": "quasar",
+        "sed_term": 2.0, "sed_log_odds": 2.0, "p_quasar": 0.2, "p_lensed": 0.6, "z_quasar": 6.07,
+        "similarity_term": 3.0, "similarity_percentile": 99.94,
+        "island_term": 0.01, "island": 3, "island_n": 20, "island_n_known": 5,
+    }  # fmt: skip
+    assert reason(row) == (
+        "Its image is closer to those of the known quasars than 99.94 % are; and its photometry "
+        "favours a quasar with a galaxy in front at z = 6.07 (7.4 to 1)."
+    )
+
+
+def test_reason_of_an_object_without_anything() -> None:
+    assert reason({"has_sed": False, "has_images": False}) == (
+        "There is no verdict on its photometry; and there are no images to compare."
+    )

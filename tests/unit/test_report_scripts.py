@@ -1,0 +1,123 @@
+"""The scripts candidates, recall and report, one after the other, on files."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_report_page import BANDS, SHAPES, sample
+
+from archipelago.base import logs
+from archipelago.base.images import save_images
+from archipelago.base.losses import write_losses
+from archipelago.base.tables import read_table, write_table
+from archipelago.sed.templates import ClassTemplates, Representatives, TemplateSet
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
+
+
+class _Files(dict[str, Any]):
+    """Named files, as Snakemake gives them."""
+
+    __getattr__ = dict.__getitem__
+
+
+def _run(script: str, inputs: dict[str, Any], params: dict[str, Any], **outputs: str) -> None:
+    snakemake = SimpleNamespace(
+        input=_Files(inputs), output=_Files(outputs), params=_Files(params), log=["unused"]
+    )
+    runpy.run_path(str(SCRIPTS / f"{script}.py"), init_globals={"snakemake": snakemake})
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """All inputs of the three rules, for 80 objects."""
+    monkeypatch.setattr(logs, "log_to", lambda path: None)
+    data = sample(80)
+    table = data.candidates.sort_values("id", ignore_index=True)
+    verdicts = table[["id", *(c for c in table if c.startswith(("p_", "chi2_", "bic_", "z_q")))]]
+    for name in ("star", "galaxy", "quasar", "lensed_quasar", "lensed_galaxy"):
+        verdicts = verdicts.assign(
+            **{f"best_{name}_template": 0, f"best_{name}_amplitude": 20.0 / SHAPES["star"][5]}
+        )
+    islands = table.loc[
+        table["has_images"],
+        ["id", "island", "island_stability", "similarity_known", "similarity_rank", "map_x"],
+    ]
+    known = table.loc[table["is_known"], ["ra_deg", "dec_deg"]].assign(name="Q", redshift=6.0)
+    truth = table[["id", "ra_deg", "dec_deg"]].assign(
+        kind="quasar", is_quasar=True, is_lensed=False, known=False
+    )
+    one = Representatives(np.array([0]), np.array([0]))
+    classes = {
+        name: ClassTemplates(SHAPES[name][None, :].astype(float), {"redshift": np.array([6.0])})
+        for name in ("star", "galaxy", "quasar")
+    }
+    TemplateSet(tuple(BANDS), np.linspace(5e3, 4.6e4, 9), classes, one, one).save(
+        tmp_path / "templates.npz"
+    )
+    assert data.images is not None and data.posteriors is not None and data.enrichment is not None
+    image = data.images
+    save_images(tmp_path / "images.npz", image.images, image.ids, image.bands, 0.263, 30.0)
+    for name, part in (
+        ("catalogue", data.catalogue), ("verdicts", verdicts), ("islands", islands),
+        ("known", known[["name", "ra_deg", "dec_deg", "redshift"]]),
+        ("posteriors", data.posteriors),
+    ):  # fmt: skip
+        write_table(part, tmp_path / f"{name}.parquet")
+    for name, part in (("enrichment", data.enrichment), ("cutflow", data.cutflow),
+                       ("truth", truth)):  # fmt: skip
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    write_losses(data.losses, tmp_path / "losses.csv")
+    for k, seed in enumerate(("seed 1", "seed 2")):
+        folder = tmp_path / f"seed-{k + 1}"
+        write_table(data.maps[seed], folder / "map.parquet")
+        data.histories[seed].to_csv(folder / "history.csv", index=False)
+    seeds = [tmp_path / "seed-1", tmp_path / "seed-2"]
+    found: dict[str, Any] = {path.stem: str(path) for path in sorted(tmp_path.glob("*.*"))}
+    found["maps"] = [str(seed / "map.parquet") for seed in seeds]
+    found["histories"] = [str(seed / "history.csv") for seed in seeds]
+    found["posteriors"] = [found["posteriors"]]
+    return found
+
+
+def test_from_evidence_to_report(files: dict[str, Any], tmp_path: Path) -> None:
+    out = {kind: str(tmp_path / f"out.{kind}") for kind in ("parquet", "ecsv", "csv", "html")}
+    params = {"candidates": {"weight_sed": 1.0, "max_learning": 3.0}, "match_radius_arcsec": 1.0}
+    wanted = ("parquet", "ecsv", "csv")
+    _run("candidates", files, params, **{kind: out[kind] for kind in wanted})
+    table = read_table(out["parquet"])
+    assert len(table) == 80 and table["is_known"].any() and table["has_images"].sum() == 76
+    files["candidates"] = out["parquet"]
+
+    recall, text = str(tmp_path / "recall.csv"), tmp_path / "recall.txt"
+    _run("recall", files, {"top": [10, 50]}, table=recall, text=str(text))
+    assert "ordinary quasars, unknown" in text.read_text(encoding="utf-8")
+    assert len(pd.read_csv(recall)) == 2 * 2 * 2 + 2
+
+    params = {
+        "report": {"candidates": 3, "listed": 10}, "run": "small", "bands": BANDS, "left_out": {},
+        "config": {"run": "small", "sed": {"aperture_offset_mag": {"bands": ["g"], "quasar": 0.3}}},
+    }  # fmt: skip
+    _run("report", files | {"recall": recall}, params, html=out["html"])
+    page = Path(out["html"]).read_text(encoding="utf-8")
+    assert "Recall against the truth" in page and page.count('class="fig map"') == 2
+    assert 'class="model c-lensed"' in page and "seed 2" in page
+
+
+def test_report_without_optional_parts(files: dict[str, Any], tmp_path: Path) -> None:
+    bare = {name: files[name] for name in ("catalogue", "verdicts", "known")}
+    out = {kind: str(tmp_path / f"bare.{kind}") for kind in ("parquet", "ecsv", "csv")}
+    _run("candidates", bare, {"candidates": {}, "match_radius_arcsec": 1.0}, **out)
+    for name in ("cutflow", "losses", "templates"):
+        bare[name] = files[name]
+    params = {"report": {"candidates": 2, "listed": 2}, "run": "bare", "bands": BANDS,
+              "left_out": {"images": "images.source is none"}, "config": {}}  # fmt: skip
+    html = tmp_path / "bare.html"
+    _run("report", bare | {"candidates": out["parquet"]}, params, html=str(html))
+    assert "the search went without images" in html.read_text(encoding="utf-8")

@@ -1,0 +1,245 @@
+"""All evidence in one table, one row per object of the catalogue, one rank."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from astropy.table import MaskedColumn, Table
+
+from archipelago.base.errors import DataError
+from archipelago.base.files import atomic_path
+from archipelago.base.losses import check_conservation
+from archipelago.base.tables import require_columns, unit_of, write_table
+from archipelago.candidates.reasons import reason
+from archipelago.candidates.terms import (
+    CLASSES,
+    Scoring,
+    island_log_ratio,
+    sed_log_odds,
+    similarity_log_ratio,
+)
+
+_WHERE = "candidates"
+
+#: What a column means, beyond its name. Columns of earlier stages are described there.
+ABOUT = {
+    "rank": "place in the list of all objects, 1 is best; ties by id",
+    "rank_unknown": "place among objects that are not known quasars; none for known ones",
+    "id": "identifier of the object in the survey",
+    "ra_deg": "right ascension, ICRS",
+    "dec_deg": "declination, ICRS",
+    "score": "sum of the terms [nats]; the list is sorted by it",
+    "sed_term": "weight x sed_log_odds [nats]; NaN without a verdict",
+    "learning_term": "similarity_term + island_term, bounded [nats]; 0 without images",
+    "similarity_term": "weight x log ratio from the similarity to known quasars [nats]",
+    "island_term": "weight x log ratio from known quasars on the island [nats]",
+    "sed_log_odds": "ln odds of quasar or lensed quasar against the rest, from photometry [nats]",
+    "best_class": "most probable class by photometry",
+    "is_known": "matches a quasar known before the search",
+    "has_sed": "the SED stage has a verdict",
+    "has_images": "cutouts in all bands exist and are on the map",
+    "similarity_percentile": "percentage of unknown objects not more similar to known quasars",
+    "island_n": "other objects on the island",
+    "island_n_known": "other known quasars on the island",
+    "island_p_value": "chance of so many known quasars on the island, corrected for the islands",
+    "reason": "why it stands where it does",
+}
+_FIRST = (
+    "rank", "rank_unknown", "id", "ra_deg", "dec_deg", "score", "sed_term", "learning_term",
+    "similarity_term", "island_term", "best_class", "is_known", "known_name", "known_redshift",
+    "has_sed", "has_images", "sed_log_odds", "p_star", "p_galaxy", "p_quasar", "p_lensed",
+    "p_other", "log_odds_quasar", "log_odds_lensed", "z_quasar", "z_quasar_lo", "z_quasar_hi",
+    "similarity_known", "similarity_known_std", "similarity_rank", "similarity_percentile",
+    "island", "island_stability", "island_n", "island_n_known", "island_p_value", "map_x", "map_y",
+)  # fmt: skip
+
+
+def rank_candidates(
+    catalogue: pd.DataFrame,
+    verdicts: pd.DataFrame,
+    known: pd.DataFrame,
+    islands: pd.DataFrame | None = None,
+    enrichment: pd.DataFrame | None = None,
+    lephare: pd.DataFrame | None = None,
+    scoring: Scoring | None = None,
+) -> pd.DataFrame:
+    """Bring all evidence together and rank the objects.
+
+    Parameters
+    ----------
+    catalogue : (n) objects: id, ra_deg, dec_deg and photometry.
+    verdicts : SED verdicts: id, ``p_*``, log-odds, chi2, redshifts.
+    known : objects that are known quasars: id, known_name, known_redshift.
+    islands : id, island, island_stability, similarity_rank, ...; None where the
+        search goes without images. Objects without a row have no images.
+    enrichment : per island its corrected p-value, kept as evidence and not scored; or None.
+    lephare : id and LePHARE's results, kept as evidence and not scored; or None.
+    scoring : weights; the defaults if None.
+
+    Returns
+    -------
+    (n) table sorted by rank, with every piece of evidence in a column of its own.
+    Known quasars are marked and ranked, not removed. Objects without a verdict
+    come last. Columns: see `ABOUT`.
+
+    Raises
+    ------
+    DataError
+        If an id occurs twice, or a table holds ids that the catalogue has not.
+    """
+    scoring = scoring or Scoring()
+    require_columns(catalogue, ("id", "ra_deg", "dec_deg"), f"{_WHERE}: the catalogue")
+    require_columns(known, ("id", "known_name", "known_redshift"), f"{_WHERE}: known quasars")
+    _check_ids(catalogue, catalogue, "catalogue")
+    table = catalogue.sort_values("id", ignore_index=True)
+    marked = known[["id", "known_name", "known_redshift"]].assign(is_known=True)
+    table = _join(table, marked, "known quasars")
+    table["is_known"] = table["is_known"].eq(True)
+    table = _join(table, verdicts.assign(has_sed=True), "SED verdicts")
+    if islands is not None:
+        # Who is known was settled above, for objects without images too.
+        islands = islands.drop(columns=["known_name", "known_redshift"], errors="ignore")
+        require_columns(islands, ("similarity_rank", "island"), f"{_WHERE}: the islands")
+        table = _join(table, islands.assign(has_images=True), "islands")
+    if lephare is not None:
+        table = _join(table, _prefixed(lephare, "lephare_"), "LePHARE")
+    table = _add_terms(table, scoring)
+    if enrichment is not None:
+        chances = enrichment.set_index("island")["p_value_corrected"]
+        on_map = table["island"].where(table["has_images"])
+        table["island_p_value"] = on_map.map(chances).astype(float)
+    table = table.sort_values(
+        ["score", "id"], ascending=[False, True], na_position="last", ignore_index=True
+    )
+    table["rank"] = np.arange(1, len(table) + 1, dtype=np.int64)
+    unknown = (~table["is_known"]).cumsum().astype("Int64")
+    table["rank_unknown"] = unknown.mask(table["is_known"])
+    records = table.to_dict("records")
+    table["reason"] = pd.Series(
+        [reason({str(k): v for k, v in row.items()}) for row in records], dtype="str"
+    )
+    check_conservation(len(catalogue), len(table), 0, where=_WHERE)
+    first = [name for name in _FIRST if name in table.columns]
+    rest = [name for name in table.columns if name not in first and name != "reason"]
+    return table[[*first, *rest, "reason"]]
+
+
+def write_candidates(
+    table: pd.DataFrame, parquet: str | Path, ecsv: str | Path, csv: str | Path
+) -> None:
+    """Write the ranked table three times: Parquet, ECSV with units, and plain CSV."""
+    about = {name: text for name, text in ABOUT.items() if name in table.columns}
+    write_table(table, parquet, about)
+    with atomic_path(csv) as temporary:
+        table.to_csv(temporary, index=False)
+    with atomic_path(ecsv) as temporary:
+        _astropy_table(table).write(temporary, format="ascii.ecsv", overwrite=True)
+
+
+def _add_terms(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
+    for flag in ("has_sed", "has_images"):
+        table[flag] = table[flag].eq(True) if flag in table else False
+    log_odds = sed_log_odds(table)
+    table["has_sed"] &= np.isfinite(log_odds)
+    table["sed_log_odds"] = log_odds
+    table["best_class"] = _best_class(table)
+    is_known = table["is_known"].to_numpy(dtype=bool)
+    has_images = table["has_images"].to_numpy(dtype=bool)
+    rank = _column(table, "similarity_rank")
+    island = np.nan_to_num(_column(table, "island"), nan=-1).astype(np.int64)
+    table["island"] = island
+    n_unknown = int((np.isfinite(rank) & ~is_known).sum())
+    table["similarity_percentile"] = 100.0 * np.clip(1 - (rank - 1) / max(n_unknown, 1), 0, 1)
+    for name, values in _company(island, has_images, is_known).items():
+        table[name] = values
+    table["similarity_term"] = scoring.weight_similarity * similarity_log_ratio(
+        rank, is_known, scoring.prior_known
+    )
+    table["island_term"] = scoring.weight_island * island_log_ratio(
+        island, _column(table, "island_stability"), has_images, is_known, scoring.prior_known
+    )
+    table["learning_term"] = (table["similarity_term"] + table["island_term"]).clip(
+        -scoring.max_learning, scoring.max_learning
+    )
+    table["sed_term"] = scoring.weight_sed * log_odds
+    table["score"] = table["sed_term"] + table["learning_term"]
+    return table
+
+
+def _best_class(table: pd.DataFrame) -> pd.Series:
+    names = [name for name in (*CLASSES, "other") if f"p_{name}" in table.columns]
+    best = pd.Series([""] * len(table), index=table.index, dtype="str")
+    if names and len(table):
+        chances = table[[f"p_{name}" for name in names]].to_numpy(dtype=float)
+        has = np.isfinite(chances).any(axis=1)
+        top = np.argmax(np.nan_to_num(chances, nan=-1.0), axis=1)
+        best[has] = np.array(names)[top[has]]
+    return best
+
+
+def _company(
+    island: np.ndarray, has_images: np.ndarray, is_known: np.ndarray
+) -> dict[str, pd.Series]:
+    """Count the other objects, and the other known quasars, on the same island."""
+    frame = pd.DataFrame({"island": island, "known": is_known.astype(int)})[has_images]
+    groups = frame.groupby("island")["known"]
+    index = pd.RangeIndex(len(island))
+    return {
+        "island_n": (groups.transform("size") - 1).reindex(index).astype("Int64"),
+        "island_n_known": (groups.transform("sum") - frame["known"]).reindex(index).astype("Int64"),
+    }
+
+
+def _join(table: pd.DataFrame, other: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Add the columns of ``other`` by id; columns that both have stay the catalogue's."""
+    require_columns(other, ("id",), f"{_WHERE}: {what}")
+    _check_ids(other, table, what)
+    new = ["id", *(name for name in other.columns if name not in table.columns)]
+    return table.merge(other[new], on="id", how="left", validate="one_to_one")
+
+
+def _check_ids(part: pd.DataFrame, catalogue: pd.DataFrame, what: str) -> None:
+    twice = part.loc[part["id"].duplicated(), "id"]
+    strange = part.loc[~part["id"].isin(catalogue["id"]), "id"]
+    for ids, problem in ((twice, "occur twice"), (strange, "are not in the catalogue")):
+        if len(ids):
+            some = ", ".join(map(str, ids.head(5)))
+            raise DataError(
+                f"{what}: {len(ids)} ids {problem}, such as {some}",
+                where=_WHERE,
+                next_step="run the stage that made this table again",
+            )
+
+
+def _prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
+    return table.rename(
+        columns={n: n if n == "id" or n.startswith(prefix) else prefix + n for n in table.columns}
+    )
+
+
+def _column(table: pd.DataFrame, name: str) -> np.ndarray:
+    if name not in table.columns:
+        return np.full(len(table), np.nan)
+    return table[name].to_numpy(dtype=float, na_value=np.nan)
+
+
+def _astropy_table(table: pd.DataFrame) -> Table:
+    """Return the table with units and descriptions; missing values are masked."""
+    columns = []
+    for name in table.columns:
+        values = table[name]
+        missing = values.isna().to_numpy()
+        if pd.api.types.is_bool_dtype(values) or pd.api.types.is_float_dtype(values):
+            data, mask = values.to_numpy(), None
+        elif pd.api.types.is_integer_dtype(values):
+            data = values.fillna(0).to_numpy(dtype=np.int64)
+            mask = missing if missing.any() else None
+        else:
+            data, mask = values.fillna("").to_numpy(dtype=str), None
+        column = MaskedColumn(data, name=name, description=ABOUT.get(name), unit=unit_of(name))
+        if mask is not None:
+            column.mask = mask
+        columns.append(column)
+    return Table(columns)

@@ -1,0 +1,268 @@
+"""The report: one HTML file that opens offline."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from archipelago.base.images import ImageSet
+from archipelago.report import charts, content
+
+_TEMPLATES = Path(__file__).with_name("templates")
+#: Packages whose versions the report states, where they are installed.
+PACKAGES = (
+    "archipelago-survey", "snakemake", "numpy", "pandas", "astropy", "pyvo", "scipy", "torch",
+    "lightly", "umap-learn", "scikit-learn", "bagpipes", "nautilus-sampler", "lephare",
+    "astro-sedpy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that the report shows; what is None or empty is said to be missing.
+
+    Attributes
+    ----------
+    run : name of the search.
+    candidates : the ranked table.
+    catalogue : objects that reached the ranking.
+    cutflow : stage, cut, rows_in, rows_out, summed over tiles.
+    losses : objects that dropped out.
+    known : known quasars of the sky searched.
+    bands : bands of the photometry, in order.
+    config : resolved configuration, without services.
+    left_out : stage to the reason why it did not run.
+    images : cutouts.
+    models : id to class to (n_band,) best-model fluxes [uJy].
+    wavelength_um : band to the wavelength where it is drawn [um]; by default `charts.BAND_UM`.
+    enrichment : one row per island.
+    maps : label (a seed) to id, x, y.
+    histories : label to training history: epoch and losses.
+    posteriors : one row per object and class.
+    recall : measured against a truth.
+    n_cards : unknown candidates with a card.
+    n_listed : unknown candidates in the list.
+    """
+
+    run: str
+    candidates: pd.DataFrame
+    catalogue: pd.DataFrame
+    cutflow: pd.DataFrame
+    losses: pd.DataFrame
+    known: pd.DataFrame
+    bands: Sequence[str]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    images: ImageSet | None = None
+    models: content.Models = field(default_factory=dict)
+    wavelength_um: Mapping[str, float] = field(default_factory=dict)
+    enrichment: pd.DataFrame | None = None
+    maps: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    posteriors: pd.DataFrame | None = None
+    recall: pd.DataFrame | None = None
+    n_cards: int = 50
+    n_listed: int = 200
+
+
+def render_report(data: ReportData) -> str:
+    """Return the page. The same data give the same bytes.
+
+    Text from data is escaped; scripts other than the page's own are refused by
+    its content security policy, and nothing is loaded from elsewhere.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
+    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        # Ours, not data: the template must not escape them.
+        script=Markup(script), style=Markup(style), script_hash=digest,
+        **context(data),
+    )  # fmt: skip
+
+
+def context(data: ReportData) -> dict[str, Any]:
+    """Return what the template needs, section by section."""
+    carded = content.shortlist(data.candidates, data.n_cards)
+    listed = content.shortlist(data.candidates, max(data.n_listed, data.n_cards))
+    places = charts.BAND_UM | dict(data.wavelength_um)
+    bands = {band: places.get(band, math.nan) for band in data.bands}
+    cards = content.cards(carded, data.images, bands, data.models, data.posteriors)
+    ids = {int(i) for i in carded["id"]}
+    points = _points(data.candidates, ids)
+    return {
+        "run": data.run,
+        "summary": _summary(data, cards),
+        "searched": _searched(data),
+        "left_out": list(data.left_out.items()),
+        "steps": content.cut_flow(data.cutflow),
+        "losses": content.losses_by_reason(data.losses),
+        "n_losses": f"{len(data.losses):,}",
+        "tiles": content.tiles(data.catalogue),
+        "sky": charts.sky_chart(points),
+        "maps": _maps(data.maps, points),
+        "n_map_shown": charts.MAX_POINTS,
+        "islands": content.island_rows(
+            data.enrichment, data.candidates, charts.N_ISLAND_COLOURS
+        ),
+        "rows": content.table_rows(listed, data.images, ids),
+        "cards": cards,
+        "top": [card for card in cards if not card["is_known"]][:4],
+        "recall": content.recall_rows(data.recall),
+        "training": _training(data.histories),
+        "n_sampled": 0 if data.posteriors is None else int(data.posteriors["id"].nunique()),
+        "versions": versions(),
+        "config": yaml.safe_dump(
+            _plain(data.config), sort_keys=False, allow_unicode=True, width=100
+        ) if data.config else "",
+        "image_note": _image_note(data.images),
+    }  # fmt: skip
+
+
+def versions() -> list[tuple[str, str]]:
+    """Name and version of Python and of each of `PACKAGES` that is installed."""
+    found = [("Python", platform.python_version())]
+    for name in PACKAGES:
+        try:
+            found.append((name, importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _summary(data: ReportData, cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    table = data.candidates
+    wanted = (
+        table["p_quasar"].fillna(0) + table["p_lensed"].fillna(0)
+        if {"p_quasar", "p_lensed"} <= set(table.columns)
+        else pd.Series(0.0, index=table.index)
+    )
+    unknown = ~table["is_known"].astype(bool)
+    start = int(data.cutflow["rows_in"].iloc[0]) if len(data.cutflow) else len(table)
+    return {
+        "start": f"{start:,}",
+        "ranked": f"{len(table):,}",
+        "with_images": f"{int(table['has_images'].sum()):,}",
+        "has_images": data.images is not None,
+        "on_islands": f"{int((table['island'] >= 0).sum()):,}",
+        "known": f"{int((~unknown).sum()):,}",
+        "known_sky": f"{len(data.known):,}",
+        "likely": f"{int((unknown & (wanted > 0.5)).sum()):,}",
+        "cards": len(cards),
+        "unknown_cards": sum(not card["is_known"] for card in cards),
+        "tiles": table["tile"].nunique() if "tile" in table.columns else 0,
+    }
+
+
+def _searched(data: ReportData) -> list[tuple[str, str]]:
+    """What was searched, in words, from the configuration; parts that it lacks are left out."""
+    config = data.config
+    own = _get(config, "catalogue", "file")
+    lines = [("Bands", " ".join(data.bands))]
+    if own:
+        lines.append(("Catalogue", str(own)))
+    elif _get(config, "images", "source") != "fields" and "survey" in config:
+        name = _get(config, "survey", "name")
+        query = _get(config, "survey", "query")
+        lines.append(("Survey", f"{name}, {query}" if name else str(query)))
+        lines.append(("Footprint", str(_get(config, "survey", "footprint") or "–")))
+        partners = config.get("match") or []
+        words = [f"{m.get('name')} ({m.get('radius_arcsec')}″)" for m in partners]
+        lines.append(("Matched with", ", ".join(words) or "nothing"))
+    source = {
+        "service": "cutouts from the survey's image service", "fields": "images of one's own",
+        "none": "none",
+    }.get(str(_get(config, "images", "source")))  # fmt: skip
+    if source:
+        lines.append(("Images", source))
+    redshift = _get(config, "known_quasars", "min_redshift")
+    text = f"{len(data.known):,} in the reference list"
+    lines.append(("Known quasars", text + (f", z > {redshift}" if redshift is not None else "")))
+    return lines
+
+
+def _get(config: Mapping[str, Any], section: str, name: str) -> Any:
+    part = config.get(section)
+    return part.get(name) if isinstance(part, Mapping) else None
+
+
+def _points(candidates: pd.DataFrame, carded: set[int]) -> pd.DataFrame:
+    columns = ["id", "ra_deg", "dec_deg", "rank", "island", "is_known"]
+    points = candidates[columns].copy()
+    points["is_known"] = points["is_known"].astype(bool)
+    points["is_card"] = points["id"].isin(carded)
+    points["p"] = math.nan
+    if {"p_quasar", "p_lensed"} <= set(candidates.columns):
+        points["p"] = candidates["p_quasar"].astype(float) + candidates["p_lensed"].astype(float)
+    return points
+
+
+def _maps(maps: Mapping[str, pd.DataFrame], points: pd.DataFrame) -> list[dict[str, Any]]:
+    """The first map large, the others small."""
+    drawn = []
+    for k, (label, places) in enumerate(maps.items()):
+        joined = points.merge(places[["id", "x", "y"]], on="id", how="inner")
+        small = k > 0
+        chart = charts.map_chart(joined, size=360 if small else 560, small=small)
+        if chart is not None:
+            drawn.append({"label": label, "chart": chart, "n": f"{len(joined):,}"})
+    return drawn
+
+
+def _training(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
+    """Curves of every column that is a loss, over epochs."""
+    curves = {}
+    for label, history in histories.items():
+        names = [str(name) for name in history.columns if "loss" in str(name)]
+        for name in names:
+            epoch = (
+                history["epoch"].to_numpy(dtype=float)
+                if "epoch" in history.columns else np.arange(1.0, len(history) + 1)
+            )  # fmt: skip
+            title = label if len(names) == 1 else f"{label} {name}"
+            curves[title] = (epoch, history[name].to_numpy(dtype=float))
+    chart = charts.curves_chart(curves, "epoch", "contrastive loss")
+    if chart is None:
+        return None
+    ends = [
+        {"label": label, "epochs": f"{xs[-1]:.0f}", "last": content.number(ys[-1]),
+         "best": content.number(np.nanmin(ys) if np.isfinite(ys).any() else math.nan)}
+        for label, (xs, ys) in curves.items() if len(xs)
+    ]  # fmt: skip
+    return {"chart": chart, "ends": ends}
+
+
+def _image_note(images: ImageSet | None) -> str:
+    if images is None or not images.images.size:
+        return ""
+    side = images.images.shape[-1]
+    return (
+        f"{side} × {side} px of {images.pixel_scale_arcsec:g}″, "
+        f"{side * images.pixel_scale_arcsec:.1f}″ a side, north up, east left"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Turn mappings and sequences of any kind into what YAML can write."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
