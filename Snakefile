@@ -1,0 +1,56 @@
+# The search at a glance: configuration, stages, targets. Every job follows from
+# the configuration, so that `snakemake -n` shows them all.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        TARGETS,
+
+
+# Where the objects come from: a survey's services, a catalogue of one's own, or
+# images of one's own. What follows is the same.
+include: f"workflow/rules/{SEARCH.origin}.smk"
+include: "workflow/rules/catalogue.smk"
+include: "workflow/rules/known_quasars.smk"
+
+
+if SEARCH.cutouts_from_service:
+
+    include: "workflow/rules/cutouts.smk"
+
+
+if SEARCH.has_images:
+
+    include: "workflow/rules/images.smk"
+    include: "workflow/rules/learning.smk"
+    include: "workflow/rules/islands.smk"
+
+
+include: "workflow/rules/sed.smk"
+
+
+if SEARCH.has_lephare:
+
+    include: "workflow/rules/lephare.smk"
+
+
+include: "workflow/rules/candidates.smk"
+include: "workflow/rules/posteriors.smk"
+
+
+if SEARCH.has_truth:
+
+    include: "workflow/rules/recall.smk"
+
+
+include: "workflow/rules/report.smk"

@@ -1,0 +1,28 @@
+# All evidence in one table, with one rank.
+
+
+rule candidates:
+    input:
+        **SEARCH.candidates_input,
+    output:
+        parquet=result("candidates.parquet"),
+        ecsv=result("candidates.ecsv"),
+        csv=result("candidates.csv"),
+    log:
+        log_of("candidates"),
+    benchmark:
+        benchmark_of("candidates")
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(1500, 20),
+        runtime=minutes(30),
+    params:
+        candidates=CONFIG.candidates.plain(),
+        match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,
+        code=code("candidates"),
+    message:
+        "Rank the candidates"
+    script:
+        "../scripts/candidates.py"

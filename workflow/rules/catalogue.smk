@@ -1,0 +1,51 @@
+# The tiles' objects gathered, and every object that dropped out.
+
+
+rule catalogue:
+    input:
+        **SEARCH.catalogue_input,
+    output:
+        catalogue=result("catalogue.parquet"),
+        cutflow=result("cutflow_catalogue.csv"),
+        losses=result("losses_catalogue.csv"),
+    log:
+        log_of("catalogue"),
+    benchmark:
+        benchmark_of("catalogue")
+    conda:
+        "../../envs/survey.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(1000, 20),
+        runtime=minutes(15),
+    params:
+        tiles=SEARCH.tiles,
+        code=code("catalogue"),
+    message:
+        "Gather the catalogue of {params.tiles}"
+    script:
+        "../scripts/catalogue.py"
+
+
+rule losses:
+    input:
+        **SEARCH.losses_input,
+    output:
+        losses=result("losses.csv"),
+        cutflow=result("cutflow.csv"),
+    log:
+        log_of("losses"),
+    benchmark:
+        benchmark_of("losses")
+    conda:
+        "../../envs/survey.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(1000, 20),
+        runtime=minutes(15),
+    params:
+        code=code("losses"),
+    message:
+        "Gather all losses and check that every object is accounted for"
+    script:
+        "../scripts/losses.py"

@@ -1,0 +1,96 @@
+# Configuration, names of files and resources, for all stages. No rules here.
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+WORKFLOW = Path(workflow.basedir) / "workflow"
+sys.path.insert(0, str(WORKFLOW))
+# Scripts run as processes of their own, on this machine or on a node of a cluster.
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(
+        filter(None, [str(WORKFLOW), os.environ.get("PYTHONPATH")])
+    )
+)
+
+from archipelago.base.errors import ArchipelagoError
+from archipelago.config.load import load_config
+from archipelago.config.search import Search
+from archipelago.provenance import code_hash
+
+try:
+    CONFIG = load_config(config, Path(workflow.basedir))
+    SEARCH = Search.of(CONFIG, Path(workflow.basedir))
+except ArchipelagoError as error:
+    raise WorkflowError(str(error)) from None
+
+# Addresses and manners change no result: they reach scripts past the params.
+os.environ.update(ARCHIPELAGO_SERVICES=CONFIG.services.model_dump_json())
+
+if workflow.is_main_process:
+    for stage, why in SEARCH.left_out.items():
+        logger.info(f"{stage} is left out: {why}")
+
+
+wildcard_constraints:
+    tile=r"o\d-\d{5}|fields",
+    seed=r"\d+",
+    shard=r"\d+",
+
+
+def result(name):
+    """Path of a result of this run."""
+    return SEARCH.path(name)
+
+
+def log_of(name):
+    """Path of a log; `name` has the wildcards."""
+    return SEARCH.path(f"logs/{name}.log")
+
+
+def benchmark_of(name):
+    """Path of measured time and memory; `name` has the wildcards."""
+    return SEARCH.path(f"benchmarks/{name}.tsv")
+
+
+def each_tile(name):
+    """Path of the same result in every tile."""
+    return SEARCH.each_tile(name)
+
+
+def each_seed(name):
+    """Path of the same result of every seed."""
+    return SEARCH.each_seed(name)
+
+
+def source_file(path):
+    """Path of a file of the repository, or of the user, named in the configuration."""
+    return str(SEARCH.resolve(path))
+
+
+def code(script):
+    """Hash of the code of a stage; a change re-runs it, and what follows."""
+    return code_hash(WORKFLOW / "scripts" / f"{script}.py")
+
+
+def memory_mb(base, per_input_mb=0.0):
+    """Memory of a job: a base, a share of its input's size, more at each attempt."""
+
+    def needed(wildcards, input, attempt):
+        return int(attempt * (base + per_input_mb * input.size_mb))
+
+    return needed
+
+
+def minutes(base):
+    """Time limit of a job, doubled at each further attempt."""
+
+    def needed(wildcards, attempt):
+        return base * 2 ** (attempt - 1)
+
+    return needed
+
+
+TARGETS = SEARCH.targets

@@ -1,0 +1,29 @@
+# Image cutouts from the survey's image service, one job per sky tile.
+
+
+rule cutouts:
+    input:
+        photometry=result("tiles/{tile}/photometry.parquet"),
+    output:
+        cutouts=result("tiles/{tile}/cutouts.npz"),
+        manifest=result("tiles/{tile}/manifest.parquet"),
+        losses=result("tiles/{tile}/losses_images.csv"),
+    log:
+        log_of("cutouts/{tile}"),
+    benchmark:
+        benchmark_of("cutouts/{tile}")
+    retries: 3
+    conda:
+        "../../envs/survey.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(1500, 200),
+        runtime=minutes(120),
+        survey_connections=1,
+    params:
+        **CONFIG.images.plain(without={"source", "fields", "detect"}),
+        code=code("cutouts"),
+    message:
+        "Fetch the cutouts of tile {wildcards.tile}"
+    script:
+        "../scripts/cutouts.py"

@@ -1,0 +1,55 @@
+# Maps of the features, islands on them, and which islands hold known quasars.
+
+
+rule map:
+    input:
+        features=rules.features.output.features,
+    output:
+        map=result("islands/seed-{seed}/map.parquet"),
+    log:
+        log_of("map/seed-{seed}"),
+    benchmark:
+        benchmark_of("map/seed-{seed}")
+    conda:
+        "../../envs/learning.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(3000, 20),
+        runtime=minutes(120),
+    params:
+        map=CONFIG.islands.map.plain(),
+        code=code("map"),
+    message:
+        "Map of the features, seed {wildcards.seed}"
+    script:
+        "../scripts/map.py"
+
+
+rule islands:
+    input:
+        features=each_seed("learning/seed-{seed}/features.npz"),
+        maps=each_seed("islands/seed-{seed}/map.parquet"),
+        catalogue=rules.catalogue.output.catalogue,
+        known=rules.known_quasars.output.table,
+    output:
+        islands=result("islands/islands.parquet"),
+        enrichment=result("islands/enrichment.csv"),
+    log:
+        log_of("islands"),
+    benchmark:
+        benchmark_of("islands")
+    conda:
+        "../../envs/learning.yaml"
+    threads: 8
+    resources:
+        mem_mb=memory_mb(4000, 20),
+        runtime=minutes(120),
+    params:
+        islands=CONFIG.islands.plain(without={"map"}),
+        match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,
+        seeds=CONFIG.learning.seeds,
+        code=code("islands"),
+    message:
+        "Islands and their enrichment in known quasars"
+    script:
+        "../scripts/islands.py"

@@ -1,0 +1,27 @@
+# LePHARE on the whole catalogue, where its data are configured.
+
+
+rule lephare:
+    input:
+        catalogue=rules.catalogue.output.catalogue,
+        data=source_file(CONFIG.lephare.data),
+    output:
+        table=result("sed/lephare.parquet"),
+    log:
+        log_of("lephare"),
+    benchmark:
+        benchmark_of("lephare")
+    conda:
+        "../../envs/sed.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(4000, 20),
+        runtime=minutes(240),
+    params:
+        passbands=CONFIG.sed.passbands,
+        lephare=CONFIG.lephare.plain(without={"data"}),
+        code=code("lephare"),
+    message:
+        "Fit every object with LePHARE"
+    script:
+        "../scripts/lephare.py"

@@ -1,0 +1,32 @@
+# Posteriors of the shortlist, in a fixed number of shards.
+
+
+rule posteriors:
+    input:
+        candidates=rules.candidates.output.parquet,
+        catalogue=rules.catalogue.output.catalogue,
+        templates=rules.templates.output.templates,
+    output:
+        table=result("posteriors/shard-{shard}.parquet"),
+        samples=result("posteriors/shard-{shard}.npz"),
+    log:
+        log_of("posteriors/{shard}"),
+    benchmark:
+        benchmark_of("posteriors/{shard}")
+    retries: 1
+    conda:
+        "../../envs/sed.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(3000, 20),
+        runtime=minutes(240),
+    params:
+        posteriors=CONFIG.posteriors.plain(),
+        passbands=CONFIG.sed.passbands,
+        sed=CONFIG.sed.fit.plain(without={"memory_mb"}),
+        partial=result("posteriors/partial"),
+        code=code("posteriors"),
+    message:
+        "Posteriors, shard {wildcards.shard}"
+    script:
+        "../scripts/posteriors.py"

@@ -1,0 +1,29 @@
+# The ranking measured against a table of the truth.
+
+
+rule recall:
+    input:
+        candidates=rules.candidates.output.parquet,
+        catalogue=rules.catalogue.output.catalogue,
+        losses=rules.losses.output.losses,
+        truth=source_file(CONFIG.truth.file),
+    output:
+        table=result("recall.csv"),
+        text=result("recall.txt"),
+    log:
+        log_of("recall"),
+    benchmark:
+        benchmark_of("recall")
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(1000),
+        runtime=minutes(15),
+    params:
+        top=CONFIG.truth.top,
+        code=code("recall"),
+    message:
+        "Measure the ranking against the truth"
+    script:
+        "../scripts/recall.py"

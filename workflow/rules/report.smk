@@ -1,0 +1,29 @@
+# One HTML file that opens offline.
+
+
+rule report:
+    input:
+        **SEARCH.report_input,
+    output:
+        html=result("report.html"),
+    log:
+        log_of("report"),
+    benchmark:
+        benchmark_of("report")
+    conda:
+        "../../envs/report.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_mb(2000, 4),
+        runtime=minutes(60),
+    params:
+        report=CONFIG.report.plain(),
+        run=CONFIG.run,
+        config=CONFIG.plain(without={"services"}),
+        bands=CONFIG.photometry.bands,
+        left_out=SEARCH.left_out,
+        code=code("report"),
+    message:
+        "Write the report"
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,51 @@
+# Template photometry, made once, and the fit of every object with it.
+
+
+rule templates:
+    input:
+        dwarf_colours=source_file(CONFIG.sed.dwarf_colours),
+    output:
+        templates=result("sed/templates.npz"),
+    log:
+        log_of("templates"),
+    benchmark:
+        benchmark_of("templates")
+    conda:
+        "../../envs/sed.yaml"
+    threads: 8
+    resources:
+        mem_mb=memory_mb(3000),
+        runtime=minutes(60),
+    params:
+        passbands=CONFIG.sed.passbands,
+        sed=CONFIG.sed.models.plain(),
+        code=code("templates"),
+    message:
+        "Photometry of all templates"
+    script:
+        "../scripts/templates.py"
+
+
+rule sed:
+    input:
+        catalogue=rules.catalogue.output.catalogue,
+        templates=rules.templates.output.templates,
+    output:
+        verdicts=result("sed/verdicts.parquet"),
+    log:
+        log_of("sed"),
+    benchmark:
+        benchmark_of("sed")
+    conda:
+        "../../envs/sed.yaml"
+    threads: 8
+    resources:
+        mem_mb=memory_mb(2 * CONFIG.sed.fit.memory_mb, 20),
+        runtime=minutes(120),
+    params:
+        sed=CONFIG.sed.fit.plain(without={"memory_mb"}),
+        code=code("sed"),
+    message:
+        "Fit every object as star, galaxy, quasar and lensed quasar"
+    script:
+        "../scripts/sed.py"
