@@ -12,8 +12,12 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    def plain(self, *, without: set[str] | None = None) -> dict[str, Any]:
-        """Return the section as dicts, lists, strings and numbers, for a rule's params."""
+    def plain(self, *, without: Any = None) -> dict[str, Any]:
+        """Return the section as dicts, lists, strings and numbers, for a rule's params.
+
+        ``without`` names keys to leave out: a set, or a mapping for nested ones
+        (``{"fit": {"memory_mb"}}``).
+        """
         return self.model_dump(mode="json", exclude=without)
 
 

@@ -1,0 +1,121 @@
+"""What a change of the configuration, or of the code, runs again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from workflow_checkout import SMALL, Checkout, planned_rules
+
+pytestmark = pytest.mark.slow
+
+REPORT = {"report", "all"}
+RANK = {"candidates", "posteriors", "recall", *REPORT}
+SED = {"sed", *RANK}
+ISLANDS = {"islands", *RANK}
+LEARNING = {"train", "features", "map", *ISLANDS}
+IMAGES = {"images", "losses", *LEARNING}
+PHOTOMETRY = {"photometry", "catalogue", "cutouts", "sed", *IMAGES}
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """Return {a: {b: value}} for ``a.b``."""
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return value
+
+
+CHANGES: dict[str, tuple[Any, set[str]]] = {
+    "survey.max_rows": (1_999_999, {"select", "match", *PHOTOMETRY}),
+    "photometry.detection_sigma": (2.5, PHOTOMETRY),
+    "photometry.cuts": ([], PHOTOMETRY),
+    "images.size_px": (27, {"cutouts", *IMAGES}),
+    "known_quasars.min_redshift": (5.6, {"known_quasars", *ISLANDS}),
+    "known_quasars.match_radius_arcsec": (1.4, ISLANDS),
+    "learning.temperature": (0.2, LEARNING),
+    "islands.map.random_state": (2, {"map", *ISLANDS}),
+    "islands.k_neighbours": (2, ISLANDS),
+    "islands.hdbscan.min_cluster_size": (9, ISLANDS),
+    "sed.models.galaxy.av_mag": ([0.0, 1.1], {"templates", *SED}),
+    "sed.passbands.g": ("sdss_g0", {"templates", *SED}),
+    "sed.fit.floor_fraction": (0.004, SED),
+    "candidates.weight_island": (0.4, RANK),
+    "posteriors.draws": (400, {"posteriors", *REPORT}),
+    "report.candidates": (9, REPORT),
+    "truth.top": ([10, 20], {"recall", *REPORT}),
+    "services.connections": (3, set()),
+    "services.tap.url": ("http://127.0.0.1:1/elsewhere", set()),
+    "services.retries": (1, set()),
+    "sed.fit.memory_mb": (1500, set()),
+}
+
+
+@pytest.mark.parametrize("path", CHANGES)
+def test_a_change_re_runs_its_users_alone(finished: Checkout, path: str) -> None:
+    value, expected = CHANGES[path]
+    assert set(planned_rules(finished.snakemake("-n", change=nested(path, value)))) == expected
+
+
+def test_setting_it_back_re_runs_nothing(finished: Checkout) -> None:
+    change = nested("candidates.weight_island", 0.4)
+    assert planned_rules(finished.snakemake("-n", change=change))
+    assert planned_rules(finished.snakemake("-n")) == {}
+
+
+def test_a_match_radius_re_runs_the_match(finished: Checkout) -> None:
+    import yaml
+
+    full = yaml.safe_load((finished.folder / "config.yaml").read_text())
+    full["match"][0]["radius_arcsec"] = 0.9
+    change = {"match": full["match"]}
+    assert set(planned_rules(finished.snakemake("-n", change=change))) == {"match", *PHOTOMETRY}
+
+
+def test_another_seed_trains_that_seed_alone(finished: Checkout) -> None:
+    plan = planned_rules(finished.snakemake("-n", change=nested("learning.seeds", [1, 2, 3])))
+    assert plan["train"] == plan["features"] == plan["map"] == 1
+    assert set(plan) == LEARNING
+
+
+def test_one_more_shard_re_runs_posteriors_alone(finished: Checkout) -> None:
+    shards = SMALL["posteriors"]["shards"]
+    change = {"posteriors": {"shards": shards + 1, "shortlist": 3}}
+    plan = planned_rules(finished.snakemake("-n", change=change))
+    assert plan["posteriors"] == shards + 1
+    assert set(plan) == {"posteriors", *REPORT}
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("workflow/archipelago/islands/similarity.py", ISLANDS),
+        ("workflow/archipelago/learning/augment.py", {"train", "features", *LEARNING}),
+        ("workflow/archipelago/candidates/terms.py", RANK),
+        ("workflow/archipelago/report/charts.py", REPORT),
+        ("workflow/archipelago/report/templates/style.css", REPORT),
+        ("workflow/archipelago/demosky/sky.py", set()),
+    ],
+)
+def test_a_change_of_code_re_runs_its_users(
+    finished: Checkout, file: str, expected: set[str]
+) -> None:
+    path = finished.folder / file
+    before = path.read_text()
+    try:
+        path.write_text(before + ("\nX = 1\n" if file.endswith(".py") else "\n/* more */\n"))
+        plan = set(planned_rules(finished.snakemake("-n")))
+    finally:
+        path.write_text(before)
+    # The network's own modules are used by `features` too, so it may or may not be listed.
+    assert plan == expected
+
+
+def test_a_change_of_a_query_re_runs_the_query(finished: Checkout) -> None:
+    path = finished.folder / "data" / "queries" / "des_dr2.adql"
+    before = path.read_text()
+    try:
+        path.write_text(before.replace("21.0", "20.9"))
+        plan = set(planned_rules(finished.snakemake("-n")))
+    finally:
+        path.write_text(before)
+    assert {"select", "match"} <= plan
