@@ -16,7 +16,12 @@ from archipelago.provenance import imported_modules
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = ("survey", "learning", "sed", "report")
 #: Names on conda-forge that differ from those on PyPI.
-PYPI_NAME = {"pytorch-gpu": "torch", "astropy-healpix": "astropy_healpix", "pyyaml": "PyYAML"}
+PYPI_NAME = {
+    "pytorch-gpu": "torch",
+    "snakemake-minimal": "snakemake",
+    "astropy-healpix": "astropy_healpix",
+    "pyyaml": "PyYAML",
+}
 #: Python and conda's own tools have no pin in requirements.txt.
 NO_PIN = {"python", "pip"}
 
@@ -75,7 +80,7 @@ def test_every_rule_has_an_environment_and_every_script_a_rule() -> None:
     assert used == set((REPOSITORY / "workflow" / "scripts").glob("*.py"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, "snakemake"])
 def test_conda_pins_are_the_list_of_versions(stage: str) -> None:
     listed = pins("requirements.txt")
     for name, version in environment(stage).items():
@@ -93,9 +98,20 @@ def test_an_environment_provides_what_its_stage_imports(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_channels_are_conda_forge_alone(stage: str) -> None:
+def test_channels_of_stages_are_conda_forge_alone(stage: str) -> None:
     content = yaml.safe_load((REPOSITORY / "envs" / f"{stage}.yaml").read_text())
     assert content["channels"] == ["conda-forge", "nodefaults"]
+
+
+def test_snakemake_itself_finds_what_the_configuration_needs() -> None:
+    providers = metadata.packages_distributions()
+    provided = set(environment("snakemake"))
+    library = REPOSITORY / "workflow" / "archipelago"
+    modules = foreign_modules(library / "config" / "search.py")
+    modules |= foreign_modules(library / "config" / "load.py")
+    for module in modules | foreign_modules(library / "provenance.py"):
+        names = {canonical(name) for name in providers.get(module, [module])}
+        assert names & provided, f"{module}: not in envs/snakemake.yaml"
 
 
 def test_learning_has_torch_for_gpus() -> None:
