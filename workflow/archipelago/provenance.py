@@ -54,28 +54,38 @@ def imported_modules(script: str | Path) -> dict[str, Path]:
     return found
 
 
-@cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
-@cache
 def _imports(path: Path) -> frozenset[str]:
     """Names, within the package, that a file imports: modules or names of modules."""
+    return _read(path)[0]
+
+
+def _meaning(path: Path) -> str:
+    """Source without comments, docstrings and layout."""
+    return _read(path)[1]
+
+
+@cache
+def _read(path: Path) -> tuple[frozenset[str], str]:
+    """Imports and meaning of a file, in one pass: a dry run reads all of the library."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     names: set[str] = set()
-    for node in ast.walk(_tree(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:] or [ast.Pass()]
     ours = {name for name in names if name.split(".")[0] == _PACKAGE}
     parents = {
         ".".join(name.split(".")[:depth])
         for name in ours
         for depth in range(1, name.count(".") + 1)
     }
-    return frozenset(ours | parents)
+    return frozenset(ours | parents), ast.dump(tree, annotate_fields=False)
 
 
 def _find(name: str) -> Path | None:
@@ -85,16 +95,3 @@ def _find(name: str) -> Path | None:
         if path.is_file():
             return path
     return None
-
-
-@cache
-def _meaning(path: Path) -> str:
-    """Source without comments, docstrings and layout."""
-    # Parsed anew: the docstrings are cut out of this tree, and `_tree` is shared.
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree, annotate_fields=False)
