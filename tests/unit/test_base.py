@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from astropy.table import Table
 
-from archipelago.base.errors import ArchipelagoError, DataError, InputError, ServiceError
-from archipelago.base.files import atomic_path, write_text
+from archipelago.base.arrays import open_arrays, save_arrays
+from archipelago.base.errors import ArchipelagoError, DataError, InputError, ServiceError, nearest
+from archipelago.base.files import atomic_path, read_optional, reading, write_text
 from archipelago.base.losses import (
     check_conservation,
     join_losses,
@@ -25,6 +28,7 @@ from archipelago.base.losses import (
 )
 from archipelago.base.progress import Progress
 from archipelago.base.tables import (
+    cell_number,
     read_any_table,
     read_table,
     require_columns,
@@ -64,9 +68,17 @@ def test_results_can_be_read_by_colleagues(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("column", "unit"),
-    [("flux_ujy_z", "uJy"), ("flux_err_ujy_W1", "uJy"), ("mag_ab_g", "mag"), ("ra_deg", "deg"),
-     ("separation_arcsec_vhs", "arcsec"), ("ra_deg_vhs", "deg"), ("id", ""), ("x_px", "pix")],
-)  # fmt: skip
+    [
+        ("flux_ujy_z", "uJy"),
+        ("flux_err_ujy_W1", "uJy"),
+        ("mag_ab_g", "mag"),
+        ("ra_deg", "deg"),
+        ("separation_arcsec_vhs", "arcsec"),
+        ("ra_deg_vhs", "deg"),
+        ("id", ""),
+        ("x_px", "pix"),
+    ],
+)
 def test_a_name_tells_the_unit(column: str, unit: str) -> None:
     assert unit_of(column) == unit
 
@@ -168,10 +180,71 @@ def test_a_traceback_ends_in_the_log(tmp_path: Path) -> None:
         "raise ValueError('tile o3-00001')\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True,
-        env={"PYTHONPATH": str(Path(__file__).parents[2] / "workflow")}, check=False,
-    )  # fmt: skip
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2] / "workflow")},
+        check=False,
+    )
     assert done.returncode == 1
     assert "ValueError: tile o3-00001" in done.stderr
     assert "Traceback (most recent call last)" in log.read_text()
     assert "ValueError: tile o3-00001" in log.read_text()
+
+
+def test_a_second_log_closes_the_first(tmp_path: Path) -> None:
+    code = (
+        "import logging\n"
+        "from archipelago.base.logs import log_to\n"
+        "for name in ('one', 'two'):\n"
+        f"    log_to(r'{tmp_path}/' + name)\n"
+        "    logging.warning(name)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parents[2] / "workflow")},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "one" in (tmp_path / "one").read_text()
+    second = (tmp_path / "two").read_text()
+    assert "two" in second and "ResourceWarning" not in second
+
+
+def test_nearest() -> None:
+    assert nearest("g_flx", ["r_flux", "g_flux"]) == " (did you mean g_flux?)"
+    assert nearest("zzz", ["flux"]) == ""
+
+
+def test_reading_names_the_file_and_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "made.npz"
+    save_arrays({"ids": np.arange(3)}, path)
+    with open_arrays("the numbers", path) as stored:
+        assert stored["ids"].tolist() == [0, 1, 2]
+    with (
+        pytest.raises(InputError, match="cannot read the numbers: KeyError.*made.npz.*run the"),
+        open_arrays("the numbers", path) as stored,
+    ):
+        stored["flux"]
+    path.write_bytes(path.read_bytes()[:60])  # numpy raises BadZipFile, which is no OSError
+    with (
+        pytest.raises(InputError, match="cannot read the numbers: BadZipFile"),
+        open_arrays("the numbers", path),
+    ):
+        pass
+    with pytest.raises(ZeroDivisionError), reading("the numbers", path):
+        raise ZeroDivisionError
+
+
+def test_optional_input() -> None:
+    assert read_optional(None, len) is None
+    assert read_optional("abc", len) == 3
+
+
+def test_numbers_in_cells() -> None:
+    assert [cell_number(cell, -1.0) for cell in (2, "3.5", None, pd.NA, math.nan, "x")] == [
+        *(2.0, 3.5, -1.0, -1.0, -1.0, -1.0)
+    ]
+    assert cell_number(math.inf) == math.inf

@@ -18,34 +18,56 @@ from archipelago.candidates.terms import Scoring
 
 def _catalogue(n: int = 6) -> pd.DataFrame:
     return pd.DataFrame(
-        {"id": np.arange(10, 10 + n, dtype=np.int64), "ra_deg": np.linspace(0, 1, n),
-         "dec_deg": -50.0, "tile": "a", "flux_ujy_z": 10.0, "detected_z": True}
-    )  # fmt: skip
+        {
+            "id": np.arange(10, 10 + n, dtype=np.int64),
+            "ra_deg": np.linspace(0, 1, n),
+            "dec_deg": -50.0,
+            "tile": "a",
+            "flux_ujy_z": 10.0,
+            "detected_z": True,
+        }
+    )
 
 
 def _verdicts(p_quasar: list[float], first: int = 10) -> pd.DataFrame:
     p = np.array(p_quasar)
     return pd.DataFrame(
-        {"id": np.arange(first, first + len(p), dtype=np.int64), "p_star": 1 - p, "p_galaxy": 0.0,
-         "p_quasar": p, "p_lensed": 0.0, "p_other": 0.0, "chi2_star": 5.0, "z_quasar": 6.0}
-    )  # fmt: skip
+        {
+            "id": np.arange(first, first + len(p), dtype=np.int64),
+            "p_star": 1 - p,
+            "p_galaxy": 0.0,
+            "p_quasar": p,
+            "p_lensed": 0.0,
+            "p_other": 0.0,
+            "chi2_star": 5.0,
+            "z_quasar": 6.0,
+        }
+    )
 
 
 def _known(ids: list[int]) -> pd.DataFrame:
     return pd.DataFrame(
-        {"id": np.array(ids, dtype=np.int64),
-         "known_name": pd.Series([f"Q{i}" for i in ids], dtype="str"),
-         "known_redshift": np.full(len(ids), 6.0)}
-    )  # fmt: skip
+        {
+            "id": np.array(ids, dtype=np.int64),
+            "known_name": pd.Series([f"Q{i}" for i in ids], dtype="str"),
+            "known_redshift": np.full(len(ids), 6.0),
+        }
+    )
 
 
 def _islands(n: int = 5) -> pd.DataFrame:
     return pd.DataFrame(
-        {"id": np.arange(10, 10 + n, dtype=np.int64), "island": [0, 0, 0, -1, -1][:n],
-         "island_stability": 1.0, "similarity_known": [0.9, 0.8, 0.7, 0.2, 0.1][:n],
-         "similarity_rank": [1.0, 1.0, 1.0, 2.0, 3.0][:n],
-         "known_name": "from the islands", "map_x": 0.0, "map_y": 0.0}
-    )  # fmt: skip
+        {
+            "id": np.arange(10, 10 + n, dtype=np.int64),
+            "island": [0, 0, 0, -1, -1][:n],
+            "island_stability": 1.0,
+            "similarity_known": [0.9, 0.8, 0.7, 0.2, 0.1][:n],
+            "similarity_rank": [1.0, 1.0, 1.0, 2.0, 3.0][:n],
+            "known_name": "from the islands",
+            "map_x": 0.0,
+            "map_y": 0.0,
+        }
+    )
 
 
 def test_sorted_by_score_and_known_ones_marked_not_removed() -> None:
@@ -64,8 +86,16 @@ def test_every_object_has_one_row_and_all_evidence() -> None:
         _catalogue(), _verdicts([0.5] * 6), _known([10]), _islands(), enrichment, lephare
     )
     assert sorted(table["id"]) == list(range(10, 16))
-    wanted = {"lephare_chi2_qso", "lephare_best_class", "chi2_star", "flux_ujy_z", "map_x",
-              "similarity_known", "island_p_value", "reason"}  # fmt: skip
+    wanted = {
+        "lephare_chi2_qso",
+        "lephare_best_class",
+        "chi2_star",
+        "flux_ujy_z",
+        "map_x",
+        "similarity_known",
+        "island_p_value",
+        "reason",
+    }
     assert wanted <= set(table.columns)
     by_id = table.set_index("id")
     assert by_id.loc[10, "known_name"] == "Q10"  # not what the islands say

@@ -27,17 +27,26 @@ def test_sed_log_odds_are_those_of_both_wanted_classes_against_the_rest() -> Non
 
 def test_sed_log_odds_tell_apart_what_probabilities_round_to_one() -> None:
     table = pd.DataFrame(
-        {"p_star": 0.0, "p_quasar": 1.0, "p_lensed": 0.0, "log_odds_quasar": [60.0, 90.0, -500.0],
-         "sed_status": ["ok", "few_bands", "no_usable_band"]}
-    )  # fmt: skip
+        {
+            "p_star": 0.0,
+            "p_quasar": 1.0,
+            "p_lensed": 0.0,
+            "log_odds_quasar": [60.0, 90.0, -500.0],
+            "sed_status": ["ok", "few_bands", "no_usable_band"],
+        }
+    )
     np.testing.assert_array_equal(sed_log_odds(table), [60.0, 90.0, np.nan])
 
 
 def test_sed_log_odds_are_finite_at_certainty_and_nan_without_verdict() -> None:
     table = pd.DataFrame(
-        {"p_star": [0.0, 1.0, np.nan], "p_galaxy": [0.0, 0.0, np.nan],
-         "p_quasar": [1.0, 0.0, np.nan], "p_lensed": [0.0, 0.0, np.nan]}
-    )  # fmt: skip
+        {
+            "p_star": [0.0, 1.0, np.nan],
+            "p_galaxy": [0.0, 0.0, np.nan],
+            "p_quasar": [1.0, 0.0, np.nan],
+            "p_lensed": [0.0, 0.0, np.nan],
+        }
+    )
     got = sed_log_odds(table)
     assert got[0] > 600 and got[1] < -600 and np.isnan(got[2])
     assert np.isnan(sed_log_odds(pd.DataFrame({"id": [1]}))).all()
@@ -132,20 +141,36 @@ def test_a_prior_of_nothing_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("log_odds", "words"),
-    [(0, "even odds"), (np.log(3), "3.0 to 1"), (-np.log(37), "37 to 1"),
-     (np.log(5200), "5,200 to 1"), (np.log(1e12), "10^12 to 1")],
-)  # fmt: skip
+    [
+        (0, "even odds"),
+        (np.log(3), "3.0 to 1"),
+        (-np.log(37), "37 to 1"),
+        (np.log(5200), "5,200 to 1"),
+        (np.log(1e12), "10^12 to 1"),
+    ],
+)
 def test_odds_in_words(log_odds: float, words: str) -> None:
     assert odds_words(log_odds) == words
 
 
 def test_reason_names_the_largest_term_first() -> None:
     row = {
-        "has_sed": True, "has_images": True, "is_known": False, "best_class": "quasar",
-        "sed_term": 2.0, "sed_log_odds": 2.0, "p_quasar": 0.2, "p_lensed": 0.6, "z_quasar": 6.07,
-        "similarity_term": 3.0, "similarity_percentile": 99.94,
-        "island_term": 0.01, "island": 3, "island_n": 20, "island_n_known": 5,
-    }  # fmt: skip
+        "has_sed": True,
+        "has_images": True,
+        "is_known": False,
+        "best_class": "quasar",
+        "sed_term": 2.0,
+        "sed_log_odds": 2.0,
+        "p_quasar": 0.2,
+        "p_lensed": 0.6,
+        "z_quasar": 6.07,
+        "similarity_term": 3.0,
+        "similarity_percentile": 99.94,
+        "island_term": 0.01,
+        "island": 3,
+        "island_n": 20,
+        "island_n_known": 5,
+    }
     assert reason(row) == (
         "Its image is closer to those of the known quasars than 99.94 % are; and its photometry "
         "favours a quasar with a galaxy in front at z = 6.07 (7.4 to 1)."

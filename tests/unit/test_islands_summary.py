@@ -18,8 +18,11 @@ from archipelago.islands.summary import describe_columns, find_islands
 
 HDBSCAN = {"min_cluster_size": 5, "min_samples": 3, "space": "features"}
 SETTINGS: dict[str, Any] = {
-    "hdbscan": HDBSCAN, "consensus_threshold": 0.5, "k_neighbours": 3, "centre": True,
-}  # fmt: skip
+    "hdbscan": HDBSCAN,
+    "consensus_threshold": 0.5,
+    "k_neighbours": 3,
+    "centre": True,
+}
 PCA = {"method": "pca", "random_state": 1}
 
 
@@ -145,8 +148,9 @@ def test_contradicting_input_is_refused() -> None:
     place = maps.make_map(ids, vectors, PCA)
 
     def call(features: Any, the_maps: Any, seeds: list[int], sky: pd.DataFrame) -> None:
-        find_islands(features, the_maps, sky, known([], 10), SETTINGS, seeds=seeds,
-                     match_radius_arcsec=1.0)  # fmt: skip
+        find_islands(
+            features, the_maps, sky, known([], 10), SETTINGS, seeds=seeds, match_radius_arcsec=1.0
+        )
 
     with pytest.raises(InputError, match="1 sets of features and 1 maps for 2 seeds"):
         call([(ids, vectors)], [place], [1, 2], catalogue(10))
@@ -226,8 +230,9 @@ def test_consensus_is_average_linkage_of_the_objects() -> None:
 def test_consensus_keeps_its_memory_small(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     truth = np.repeat(np.arange(5), 200)
-    per_seed = np.array([np.where(rng.random(1000) < 0.1, rng.integers(-1, 5, 1000), truth)
-                         for _ in range(5)])  # fmt: skip
+    per_seed = np.array(
+        [np.where(rng.random(1000) < 0.1, rng.integers(-1, 5, 1000), truth) for _ in range(5)]
+    )
     whole, _ = clusters.consensus_islands(per_seed, threshold=0.5, smallest=10)
     monkeypatch.setattr(clusters, "LARGEST_CONSENSUS", 40)
     bounded, _ = clusters.consensus_islands(per_seed, threshold=0.5, smallest=10)
@@ -280,8 +285,14 @@ def test_outliers_are_the_lonely_ones() -> None:
 
 
 def test_map_of_few_or_equal_objects() -> None:
-    how = {"method": "umap", "n_neighbors": 15, "min_dist": 0.1, "metric": "cosine",
-           "random_state": 1, "perplexity": 10}  # fmt: skip
+    how = {
+        "method": "umap",
+        "n_neighbors": 15,
+        "min_dist": 0.1,
+        "metric": "cosine",
+        "random_state": 1,
+        "perplexity": 10,
+    }
     for n in (0, 1, 2, 5):
         table = maps.make_map(np.arange(n)[::-1], groups((n,)), how)
         assert table["id"].tolist() == list(range(n))
@@ -309,8 +320,13 @@ def test_tsne_map_parts_groups_and_repeats() -> None:
 
 @pytest.mark.slow
 def test_umap_map_parts_groups_and_repeats() -> None:
-    how = {"method": "umap", "n_neighbors": 10, "min_dist": 0.1, "metric": "euclidean",
-           "random_state": 1}  # fmt: skip
+    how = {
+        "method": "umap",
+        "n_neighbors": 10,
+        "min_dist": 0.1,
+        "metric": "euclidean",
+        "random_state": 1,
+    }
     vectors = groups((40, 40))
     table = maps.make_map(np.arange(80), vectors, how)
     pd.testing.assert_frame_equal(table, maps.make_map(np.arange(80), vectors, how))

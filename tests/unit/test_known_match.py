@@ -17,9 +17,12 @@ ARCSEC = 1.0 / 3600.0
 def objects(positions: list[tuple[float, float]]) -> pd.DataFrame:
     ra, dec = zip(*positions, strict=True) if positions else ((), ())
     return pd.DataFrame(
-        {"id": np.arange(10, 10 + len(ra)), "ra_deg": list(map(float, ra)),
-         "dec_deg": list(map(float, dec))}
-    )  # fmt: skip
+        {
+            "id": np.arange(10, 10 + len(ra)),
+            "ra_deg": list(map(float, ra)),
+            "dec_deg": list(map(float, dec)),
+        }
+    )
 
 
 def quasars(positions: list[tuple[float, float]]) -> pd.DataFrame:

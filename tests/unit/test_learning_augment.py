@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.configuration import PAPER
 
 from archipelago.base.errors import InputError
 from archipelago.learning import augment
-from archipelago.learning.settings import PAPER, LearningSettings
+from archipelago.learning.settings import LearningSettings
 
 
 def generator(seed: int = 1) -> torch.Generator:
@@ -49,9 +50,13 @@ def test_quarter_turns_and_flips_are_exact() -> None:
     for quarter in range(4):
         for flipped in (False, True):
             view = augment.affine_view(
-                images, zero + quarter * math.pi / 2, zero + 1 > 0 if flipped else zero > 0,
-                zero, zero, 28,
-            )  # fmt: skip
+                images,
+                zero + quarter * math.pi / 2,
+                zero + 1 > 0 if flipped else zero > 0,
+                zero,
+                zero,
+                28,
+            )
             # From the columns to the rows is clockwise for rot90's eyes: dims (-1, -2).
             expected = torch.rot90(images.flip(-1) if flipped else images, quarter, dims=(-1, -2))
             torch.testing.assert_close(view, expected, rtol=0, atol=1e-10)

@@ -7,9 +7,10 @@ import logging
 import numpy as np
 import pytest
 import torch
+from helpers.configuration import PAPER
 
 from archipelago.learning import scaling
-from archipelago.learning.settings import PAPER, LearningSettings
+from archipelago.learning.settings import LearningSettings
 
 NOISE = np.array([3.0, 4.0, 7.0, 13.0, 39.0])
 

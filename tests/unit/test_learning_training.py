@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.configuration import PAPER
 
 from archipelago.base.errors import ConfigError, DataError, InputError
 from archipelago.base.images import ImageSet
@@ -20,7 +21,7 @@ from archipelago.learning import compat, devices, measures, training
 from archipelago.learning.features import compute_features
 from archipelago.learning.model import Model, check_fits, load_model, save_model, write_torch
 from archipelago.learning.network import Encoder, make_network
-from archipelago.learning.settings import PAPER, LearningSettings
+from archipelago.learning.settings import LearningSettings
 from archipelago.learning.store import load_features, save_features
 
 SMALL = LearningSettings(
@@ -81,8 +82,13 @@ def test_published_network() -> None:
     network = make_network(PAPER, n_bands=5, seed=1)
     shapes = [tuple(p.shape) for p in network.parameters()]
     assert shapes[::2] == [
-        (128, 5, 5, 5), (256, 128, 3, 3), (512, 256, 3, 3), (256, 512), (128, 256), (128, 128),
-    ]  # fmt: skip
+        (128, 5, 5, 5),
+        (256, 128, 3, 3),
+        (512, 256, 3, 3),
+        (256, 512),
+        (128, 256),
+        (128, 128),
+    ]
     features, projections = network(torch.randn(3, 5, 24, 24))
     assert features.shape == (3, 512)
     assert projections.shape == (3, 128)
@@ -272,8 +278,15 @@ def test_images_all_alike_and_without_content(tmp_path: Path) -> None:
 
 
 def test_divergence_is_an_error(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SMALL, optimiser="sgd", learning_rate=10.0, warmup_epochs=0,
-                                   temperature=0.001, momentum=0.99, epochs_max=200)  # fmt: skip
+    settings = dataclasses.replace(
+        SMALL,
+        optimiser="sgd",
+        learning_rate=10.0,
+        warmup_epochs=0,
+        temperature=0.001,
+        momentum=0.99,
+        epochs_max=200,
+    )
     images = make_images()
     images.images[:] *= 1e18
     settings = dataclasses.replace(settings, normalisation="asinh_noise", scale="set")
@@ -405,10 +418,8 @@ def test_feature_files(tmp_path: Path) -> None:
 
 
 def test_settings_from_a_mapping() -> None:
-    section = {"seeds": [1], "channels": [8, 8, 8], "learning_rate": 1, "batch_size": 64.0}
-    settings = LearningSettings.from_mapping(section)
+    settings = LearningSettings.from_mapping({"seeds": [1], "channels": [8, 8, 8]})
     assert settings.channels == (8, 8, 8)
-    assert isinstance(settings.learning_rate, float)
     assert LearningSettings.from_mapping(settings.to_dict()) == settings
 
 
@@ -416,12 +427,7 @@ def test_settings_from_a_mapping() -> None:
     ("section", "message"),
     [
         ({"temprature": 0.1}, "unknown key learning.temprature.*did you mean temperature"),
-        ({"temperature": 0.0}, "learning.temperature is 0.0, allowed: 0.001 to 10"),
-        ({"optimiser": "lars"}, "'adamw', 'sgd'"),
-        ({"channels": [8, 8]}, "one each per convolution"),
-        ({"batch_size": 2.5}, "not a whole number"),
-        ({"batch_size": "many"}, "str given"),
-        ({"head": []}, "numbers of 1 or more"),
+        ({"channels": [8, 8]}, "2 channels and 3 kernels.*learning.kernels_px"),
     ],
 )
 def test_wrong_settings(section: dict[str, Any], message: str) -> None:

@@ -24,7 +24,6 @@ from archipelago.photometry.fluxes import (
     mag_err_from_flux_err,
     mag_from_flux,
     measure_band,
-    nearest,
 )
 
 BANDS = ("g", "r", "i", "z", "Y", "J", "K", "W1", "W2")
@@ -188,11 +187,6 @@ def test_known_vega_offset_is_filled_in() -> None:
 def test_wrong_depth(section: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="depth"):
         Depth.from_config("J", section)
-
-
-def test_nearest() -> None:
-    assert nearest("g_flx", ["r_flux", "g_flux"]) == " (did you mean g_flux?)"
-    assert nearest("zzz", ["flux"]) == ""
 
 
 anything = st.one_of(

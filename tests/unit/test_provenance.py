@@ -24,8 +24,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def hash_now(folder: Path) -> str:
-    for cached in (provenance._imports, provenance._meaning, provenance._tree):
-        cached.cache_clear()
+    provenance._read.cache_clear()
     return provenance.code_hash(folder / "script.py")
 
 
@@ -38,10 +37,13 @@ def hash_now(folder: Path) -> str:
         ("archipelago/__init__.py", "z = 1\n", True),
         ("archipelago/c.py", "y = 2\n", False),
         ("archipelago/b.py", '"""What it is."""\n# why\nx   =   1\n', False),
-        ("archipelago/a.py",
-         'from archipelago.b import x\n\ndef f():\n    """Say."""\n    return x\n', False),
+        (
+            "archipelago/a.py",
+            'from archipelago.b import x\n\ndef f():\n    """Say."""\n    return x\n',
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_counts(library: Path, file: str, text: str, changes: bool) -> None:
     before = hash_now(library)
     (library / file).write_text(text)

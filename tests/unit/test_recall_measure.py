@@ -22,16 +22,37 @@ def _sky() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     catalogue = pd.DataFrame({"id": ids, "ra_deg": 10.0 + ids, "dec_deg": -30.0})
     truth_ids = np.array([1, 2, 3, 5, 6, 7, 20, 21, 22])
     truth = pd.DataFrame(
-        {"id": truth_ids, "ra_deg": 10.0 + truth_ids, "dec_deg": -30.0,
-         "kind": ["quasar", "quasar", "quasar", "lensed quasar", "quasar", "L dwarf", "quasar",
-                  "lensed quasar", "lensed quasar"],
-         "is_quasar": truth_ids != 7, "is_lensed": np.isin(truth_ids, [5, 21, 22]),
-         "known": np.isin(truth_ids, [1, 3])}
-    )  # fmt: skip
+        {
+            "id": truth_ids,
+            "ra_deg": 10.0 + truth_ids,
+            "dec_deg": -30.0,
+            "kind": [
+                "quasar",
+                "quasar",
+                "quasar",
+                "lensed quasar",
+                "quasar",
+                "L dwarf",
+                "quasar",
+                "lensed quasar",
+                "lensed quasar",
+            ],
+            "is_quasar": truth_ids != 7,
+            "is_lensed": np.isin(truth_ids, [5, 21, 22]),
+            "known": np.isin(truth_ids, [1, 3]),
+        }
+    )
     losses = pd.DataFrame(
-        {"id": [20, 21, 6], "ra_deg": [30.0, 31.0, 16.0], "dec_deg": -30.0, "tile": "t",
-         "stage": ["match", "photometry", "images"], "reason": "r", "detail": ""}
-    )  # fmt: skip
+        {
+            "id": [20, 21, 6],
+            "ra_deg": [30.0, 31.0, 16.0],
+            "dec_deg": -30.0,
+            "tile": "t",
+            "stage": ["match", "photometry", "images"],
+            "reason": "r",
+            "detail": "",
+        }
+    )
     return candidates, truth, losses, catalogue
 
 

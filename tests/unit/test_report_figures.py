@@ -104,9 +104,16 @@ def test_scale_clips() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(math.nan, "–"), (0, "0"), (-0.25, "−0.25"), (12345.6, "12,346"), (3e-17, "3.0e−17"),
-     (2.5e7, "2.5e7"), (999.96, "1000")],
-)  # fmt: skip
+    [
+        (math.nan, "–"),
+        (0, "0"),
+        (-0.25, "−0.25"),
+        (12345.6, "12,346"),
+        (3e-17, "3.0e−17"),
+        (2.5e7, "2.5e7"),
+        (999.96, "1000"),
+    ],
+)
 def test_number_words(value: float, words: str) -> None:
     assert number_words(value) == words
 
@@ -161,9 +168,13 @@ def test_links_hold_numbers_only() -> None:
 def test_thinning_keeps_what_is_marked() -> None:
     n = 10_000
     points = pd.DataFrame(
-        {"id": np.arange(n), "island": np.where(np.arange(n) < 500, 1, -1),
-         "is_known": np.arange(n) % 1000 == 0, "is_card": np.arange(n) % 999 == 0}
-    )  # fmt: skip
+        {
+            "id": np.arange(n),
+            "island": np.where(np.arange(n) < 500, 1, -1),
+            "is_known": np.arange(n) % 1000 == 0,
+            "is_card": np.arange(n) % 999 == 0,
+        }
+    )
     kept = thin(points, 2000)
     assert len(kept) <= 2000
     assert kept["is_known"].sum() == 10 and kept["is_card"].sum() == points["is_card"].sum()
@@ -172,9 +183,19 @@ def test_thinning_keeps_what_is_marked() -> None:
 
 def _points(n: int) -> pd.DataFrame:
     return pd.DataFrame(
-        {"id": np.arange(n), "x": 1.0, "y": 2.0, "island": 0, "p": 0.97, "rank": np.arange(n) + 1,
-         "is_known": False, "is_card": True, "ra_deg": 0.0, "dec_deg": 90.0}
-    )  # fmt: skip
+        {
+            "id": np.arange(n),
+            "x": 1.0,
+            "y": 2.0,
+            "island": 0,
+            "p": 0.97,
+            "rank": np.arange(n) + 1,
+            "is_known": False,
+            "is_card": True,
+            "ra_deg": 0.0,
+            "dec_deg": 90.0,
+        }
+    )
 
 
 def test_maps_of_nothing_and_of_one_place() -> None:

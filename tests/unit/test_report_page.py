@@ -16,6 +16,7 @@ import pytest
 from archipelago.base.images import ImageSet
 from archipelago.base.losses import LOSS_COLUMNS, no_losses
 from archipelago.candidates.ranking import rank_candidates
+from archipelago.candidates.recall import RECALL_COLUMNS
 from archipelago.report.page import ReportData, render_report
 
 BANDS = ["g", "r", "i", "z", "Y", "J", "K", "W1", "W2"]
@@ -51,9 +52,13 @@ def sample(n: int, seed: int = 1, n_cards: int = 50, **changes: Any) -> ReportDa
     ids = 1_000_000_007 + 13 * np.arange(n, dtype=np.int64)
     tile = rng.choice(["order3-700", "order3-701", "order3-702"], n)
     catalogue = pd.DataFrame(
-        {"id": ids, "ra_deg": rng.uniform(15, 40, n), "dec_deg": rng.uniform(-55, -40, n),
-         "tile": tile}
-    )  # fmt: skip
+        {
+            "id": ids,
+            "ra_deg": rng.uniform(15, 40, n),
+            "dec_deg": rng.uniform(-55, -40, n),
+            "tile": tile,
+        }
+    )
     fluxes = np.array([SHAPES[kind] for kind in kinds]).reshape(n, 9)
     fluxes = fluxes * rng.lognormal(0, 0.35, (n, 1)) * rng.lognormal(0, 0.1, (n, 9))
     depth = np.array([0.1, 0.13, 0.2, 0.35, 1.2, 3.5, 7, 10, 14])
@@ -90,12 +95,16 @@ def sample(n: int, seed: int = 1, n_cards: int = 50, **changes: Any) -> ReportDa
     xy = np.array([centre[kind] for kind in kinds]).reshape(n, 2) + rng.normal(0, 1.0, (n, 2))
     wanted = np.isin(kinds, ["quasar", "lensed"])
     islands = pd.DataFrame(
-        {"id": ids, "map_x": xy[:, 0], "map_y": xy[:, 1],
-         "island": np.where(wanted, 2, np.where(xy[:, 0] > 3.5, 1, -1)),
-         "island_stability": rng.uniform(0.6, 1, n),
-         "similarity_known": np.where(wanted, 0.9, 0.4) + rng.normal(0, 0.1, n),
-         "similarity_known_std": 0.02}
-    )  # fmt: skip
+        {
+            "id": ids,
+            "map_x": xy[:, 0],
+            "map_y": xy[:, 1],
+            "island": np.where(wanted, 2, np.where(xy[:, 0] > 3.5, 1, -1)),
+            "island_stability": rng.uniform(0.6, 1, n),
+            "similarity_known": np.where(wanted, 0.9, 0.4) + rng.normal(0, 0.1, n),
+            "similarity_known_std": 0.02,
+        }
+    )
     unlike = -islands["similarity_known"].where(~islands["id"].isin(known["id"]))
     islands["similarity_rank"] = unlike.rank().fillna(3.0)
     islands = islands.iloc[: max(n - n // 20, 0)]
@@ -104,28 +113,52 @@ def sample(n: int, seed: int = 1, n_cards: int = 50, **changes: Any) -> ReportDa
         np.array(
             [_image(rng, f, k) for f, k in zip(fluxes, kinds, strict=True)], dtype=np.float32
         ).reshape(n, 5, 28, 28)[: len(islands)],
-        ids[: len(islands)], tuple(BANDS[:5]), 0.263, 30.0,
-    )  # fmt: skip
+        ids[: len(islands)],
+        tuple(BANDS[:5]),
+        0.263,
+        30.0,
+    )
     enrichment = pd.DataFrame(
-        {"island": [-1, 1, 2], "n": [900, 300, 60], "n_known": [1, 0, 14],
-         "expected": [9.1, 3.0, 0.6], "p_value": [0.9, 1.0, 3e-17],
-         "p_value_corrected": [1.0, 1.0, 9e-17], "mean_z": [5.9, np.nan, 6.04]}
-    )  # fmt: skip
+        {
+            "island": [-1, 1, 2],
+            "n": [900, 300, 60],
+            "n_known": [1, 0, 14],
+            "expected": [9.1, 3.0, 0.6],
+            "p_value": [0.9, 1.0, 3e-17],
+            "p_value_corrected": [1.0, 1.0, 9e-17],
+            "mean_z": [5.9, np.nan, 6.04],
+        }
+    )
     cutflow = pd.DataFrame(
-        {"stage": ["match", "match", "photometry", "photometry", "photometry"],
-         "cut": ["within 1.0 arcsec of allwise", "within 1.0 arcsec of vhs",
-                 "W1 - W2 > 0.5 (Vega)", "J present", "W2 detected"],
-         "rows_in": [12034, 8110, 6420, 2100, 1800], "rows_out": [8110, 6420, 2100, 1800, n]}
-    )  # fmt: skip
+        {
+            "stage": ["match", "match", "photometry", "photometry", "photometry"],
+            "cut": [
+                "within 1.0 arcsec of allwise",
+                "within 1.0 arcsec of vhs",
+                "W1 - W2 > 0.5 (Vega)",
+                "J present",
+                "W2 detected",
+            ],
+            "rows_in": [12034, 8110, 6420, 2100, 1800],
+            "rows_out": [8110, 6420, 2100, 1800, n],
+        }
+    )
     losses = no_losses()
     if n:
         losses = pd.DataFrame(
-            {"id": np.arange(40), "ra_deg": 20.0, "dec_deg": -50.0, "tile": "order3-700",
-             "stage": ["match"] * 25 + ["photometry"] * 12 + ["images"] * 3,
-             "reason": ["no partner in allwise"] * 20 + ["no partner in vhs"] * 5
-             + ["cut: W1 - W2 > 0.5 (Vega)"] * 12 + ["empty file in band Y"] * 3,
-             "detail": "HTTP 200 with 0 bytes"}
-        )[list(LOSS_COLUMNS)]  # fmt: skip
+            {
+                "id": np.arange(40),
+                "ra_deg": 20.0,
+                "dec_deg": -50.0,
+                "tile": "order3-700",
+                "stage": ["match"] * 25 + ["photometry"] * 12 + ["images"] * 3,
+                "reason": ["no partner in allwise"] * 20
+                + ["no partner in vhs"] * 5
+                + ["cut: W1 - W2 > 0.5 (Vega)"] * 12
+                + ["empty file in band Y"] * 3,
+                "detail": "HTTP 200 with 0 bytes",
+            }
+        )[list(LOSS_COLUMNS)]
     scale = {name: measured[:, 5] / shape[5] for name, shape in SHAPES.items()}
     models = {
         int(i): {name: scale[name][k] * SHAPES[name] for name in names} for k, i in enumerate(ids)
@@ -133,46 +166,86 @@ def sample(n: int, seed: int = 1, n_cards: int = 50, **changes: Any) -> ReportDa
     epochs = np.arange(1, 31)
     first = candidates["id"].head(2).to_numpy()
     posteriors = pd.DataFrame(
-        {"id": np.repeat(first, 2), "class": ["quasar", "lensed"] * len(first),
-         "ln_evidence": [101.2, 96.0] * len(first), "ln_evidence_err": 0.2,
-         "median_redshift": 6.01, "lo_redshift": 5.98, "hi_redshift": 6.05,
-         "median_ebv_mag": 0.03, "lo_ebv_mag": 0.01, "hi_ebv_mag": 0.06,
-         "median_lens_redshift": [np.nan, 0.8] * len(first),
-         "lo_lens_redshift": [np.nan, 0.6] * len(first),
-         "hi_lens_redshift": [np.nan, 1.1] * len(first)}
-    )  # fmt: skip
+        {
+            "id": np.repeat(first, 2),
+            "class": ["quasar", "lensed"] * len(first),
+            "ln_evidence": [101.2, 96.0] * len(first),
+            "ln_evidence_err": 0.2,
+            "median_redshift": 6.01,
+            "lo_redshift": 5.98,
+            "hi_redshift": 6.05,
+            "median_ebv_mag": 0.03,
+            "lo_ebv_mag": 0.01,
+            "hi_ebv_mag": 0.06,
+            "median_lens_redshift": [np.nan, 0.8] * len(first),
+            "lo_lens_redshift": [np.nan, 0.6] * len(first),
+            "hi_lens_redshift": [np.nan, 1.1] * len(first),
+        }
+    )
     recall = pd.DataFrame(
-        [(group, kind, top, top, min(top // 3, size), size, size + 3, min(top // 3, size) / size,
-          min(top // 3, size) / (size + 3), 14.2, 11.0, 61.0, "match: 2; photometry: 1")
-         for group, size in (("ordinary", 16), ("lensed", 11))
-         for kind in ("unknown", "all") for top in (10, 20, 30, 50, 100)],
-        columns=["group", "list", "top", "n_listed", "n_found", "n_catalogue", "n_sky",
-                 "recall_catalogue", "recall_sky", "mean_rank", "median_rank", "worst_rank",
-                 "lost"],
-    )  # fmt: skip
+        [
+            (
+                group,
+                kind,
+                top,
+                top,
+                min(top // 3, size),
+                size,
+                size + 3,
+                min(top // 3, size) / size,
+                min(top // 3, size) / (size + 3),
+                14.2,
+                11.0,
+                61.0,
+                "match: 2; photometry: 1",
+            )
+            for group, size in (("ordinary", 16), ("lensed", 11))
+            for kind in ("unknown", "all")
+            for top in (10, 20, 30, 50, 100)
+        ],
+        columns=list(RECALL_COLUMNS),
+    )
     values: dict[str, Any] = {
-        "run": "demo", "candidates": candidates, "catalogue": catalogue, "cutflow": cutflow,
-        "losses": losses, "known": known.assign(name="x", ra_deg=0.0, dec_deg=0.0),
+        "run": "demo",
+        "candidates": candidates,
+        "catalogue": catalogue,
+        "cutflow": cutflow,
+        "losses": losses,
+        "known": known.assign(name="x", ra_deg=0.0, dec_deg=0.0),
         "bands": BANDS,
         "config": {
             "run": "demo",
-            "survey": {"name": "embedded survey", "query": "data/queries/des_dr2.adql",
-                       "footprint": "data/footprints/demo.json", "tile_order": 3},
-            "match": [{"name": "allwise", "radius_arcsec": 1.0},
-                      {"name": "vhs", "radius_arcsec": 1.0}],
-            "images": {"source": "service"}, "known_quasars": {"min_redshift": 5.5},
+            "survey": {
+                "name": "embedded survey",
+                "query": "data/queries/des_dr2.adql",
+                "footprint": "data/footprints/demo.json",
+                "tile_order": 3,
+            },
+            "match": [
+                {"name": "allwise", "radius_arcsec": 1.0},
+                {"name": "vhs", "radius_arcsec": 1.0},
+            ],
+            "images": {"source": "service"},
+            "known_quasars": {"min_redshift": 5.5},
         },
         "left_out": {"LePHARE": "lephare.data is not set"},
-        "images": images, "models": models, "enrichment": enrichment,
-        "maps": {"seed 1": pd.DataFrame({"id": ids, "x": xy[:, 0], "y": xy[:, 1]}),
-                 "seed 2": pd.DataFrame({"id": ids, "x": -xy[:, 1], "y": xy[:, 0]})},
+        "images": images,
+        "models": models,
+        "enrichment": enrichment,
+        "maps": {
+            "seed 1": pd.DataFrame({"id": ids, "x": xy[:, 0], "y": xy[:, 1]}),
+            "seed 2": pd.DataFrame({"id": ids, "x": -xy[:, 1], "y": xy[:, 0]}),
+        },
         "histories": {
             f"seed {s}": pd.DataFrame(
                 {"epoch": epochs, "loss": 2 + 2.5 * np.exp(-epochs / 6) + 0.02 * s * np.sin(epochs)}
-            ) for s in (1, 2)
+            )
+            for s in (1, 2)
         },
-        "posteriors": posteriors, "recall": recall, "n_cards": n_cards,
-    }  # fmt: skip
+        "posteriors": posteriors,
+        "recall": recall,
+        "n_cards": n_cards,
+    }
     return ReportData(**(values | changes))
 
 
@@ -230,12 +303,23 @@ def test_page_loads_nothing_and_runs_only_its_own_script(page: str) -> None:
 def test_every_section_is_there(page: str) -> None:
     parsed = _Page(page)
     for words in (
-        "Cut flow", "within 1.0 arcsec of allwise", "8,110", "empty file in band Y", "Islands",
-        "lephare.data is not set", "Recall against the truth", "unknown lensed quasars",
-        "lost before the ranking: match: 2", "Posteriors", "lens redshift", "numpy",
+        "Cut flow",
+        "within 1.0 arcsec of allwise",
+        "8,110",
+        "empty file in band Y",
+        "Islands",
+        "lephare.data is not set",
+        "Recall against the truth",
+        "unknown lensed quasars",
+        "lost before the ranking: match: 2",
+        "Posteriors",
+        "lens redshift",
+        "numpy",
         "tile_order: 3",
-        "Left out of this search", "north up, east left", "Photometry and all evidence",
-    ):  # fmt: skip
+        "Left out of this search",
+        "north up, east left",
+        "Photometry and all evidence",
+    ):
         assert words in parsed.words, words
     # The known quasars that rank among the five stand beside them.
     known_cards = sum(a.get("data-known") == "1" for t, a in parsed.elements if t == "article")
@@ -268,15 +352,21 @@ def test_text_from_data_is_never_markup() -> None:
     )
     page = render_report(
         sample(
-            40, n_cards=3, run=evil, candidates=candidates, left_out={evil: evil},
+            40,
+            n_cards=3,
+            run=evil,
+            candidates=candidates,
+            left_out={evil: evil},
             config={"run": evil, "survey": {"name": evil, "query": evil, "footprint": evil}},
             losses=data.losses.assign(stage=evil, reason=evil, detail=evil),
             cutflow=data.cutflow.assign(stage=evil, cut=evil),
-            catalogue=data.catalogue.assign(tile=evil), posteriors=posteriors,
-            maps={evil: data.maps["seed 1"]}, histories={evil: data.histories["seed 1"]},
+            catalogue=data.catalogue.assign(tile=evil),
+            posteriors=posteriors,
+            maps={evil: data.maps["seed 1"]},
+            histories={evil: data.histories["seed 1"]},
             recall=data.recall[data.recall["group"] == "lensed"].assign(group=evil, lost=evil),
         )
-    )  # fmt: skip
+    )
     parsed = _Page(page)
     assert sum(tag == "script" for tag, _ in parsed.elements) == 1
     assert not [a for _, a in parsed.elements if "onerror" in a]
@@ -297,15 +387,24 @@ def test_search_with_nothing_but_photometry() -> None:
     parsed = _Page(
         render_report(
             ReportData(
-                "half", candidates, data.catalogue, data.cutflow.iloc[:0], no_losses(), data.known,
-                BANDS, left_out={"images, features and islands": "images.source is none"},
+                "half",
+                candidates,
+                data.catalogue,
+                data.cutflow.iloc[:0],
+                no_losses(),
+                data.known,
+                BANDS,
+                left_out={"images, features and islands": "images.source is none"},
             )
         )
-    )  # fmt: skip
+    )
     for words in (
-        "images.source is none", "No map: the search went without images",
-        "No cutouts of this object", "Nothing was trained", "Nothing was lost",
-    ):  # fmt: skip
+        "images.source is none",
+        "No map: the search went without images",
+        "No cutouts of this object",
+        "Nothing was trained",
+        "Nothing was lost",
+    ):
         assert words in parsed.words, words
     assert parsed.count("article", "card") >= 4
 
@@ -322,14 +421,18 @@ def test_nan_everywhere() -> None:
     models = {i: dict.fromkeys(SHAPES, np.full(9, np.nan)) for i in data.models}
     page = render_report(
         sample(
-            30, n_cards=3, candidates=candidates, images=nan_images, models=models,
+            30,
+            n_cards=3,
+            candidates=candidates,
+            images=nan_images,
+            models=models,
             enrichment=data.enrichment.assign(
                 n_known=np.nan, expected=np.nan, p_value=np.nan, p_value_corrected=np.nan
             ),
             maps={"seed 1": data.maps["seed 1"].assign(x=np.nan)},
             histories={"seed 1": data.histories["seed 1"].assign(loss=np.nan)},
         )
-    )  # fmt: skip
+    )
     parsed = _Page(page)
     assert "nan" not in parsed.words.lower().split()
     assert ":nan" not in page and '"nan"' not in page

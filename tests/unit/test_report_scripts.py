@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import runpy
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.scripts import run_script
 from test_report_page import BANDS, SHAPES, sample
 
-from archipelago.base import logs
 from archipelago.base.images import save_images
 from archipelago.base.losses import write_losses
 from archipelago.base.tables import read_table, write_table
 from archipelago.sed.templates import ClassTemplates, Representatives, TemplateSet
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
-
-
-class _Files(dict[str, Any]):
-    """Named files, as Snakemake gives them."""
-
-    __getattr__ = dict.__getitem__
-
-
-def _run(script: str, inputs: dict[str, Any], params: dict[str, Any], **outputs: str) -> None:
-    snakemake = SimpleNamespace(
-        input=_Files(inputs), output=_Files(outputs), params=_Files(params), log=["unused"]
-    )
-    runpy.run_path(str(SCRIPTS / f"{script}.py"), init_globals={"snakemake": snakemake})
+SED = {"fit": {"aperture_offset_mag": {"bands": ["g"], "quasar": 0.3}}}
 
 
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def files(tmp_path: Path) -> dict[str, Any]:
     """All inputs of the three rules, for 80 objects."""
-    monkeypatch.setattr(logs, "log_to", lambda path: None)
     data = sample(80)
     table = data.candidates.sort_values("id", ignore_index=True)
     verdicts = table[["id", *(c for c in table if c.startswith(("p_", "chi2_", "bic_", "z_q")))]]
@@ -65,13 +49,18 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     image = data.images
     save_images(tmp_path / "images.npz", image.images, image.ids, image.bands, 0.263, 30.0)
     for name, part in (
-        ("catalogue", data.catalogue), ("verdicts", verdicts), ("islands", islands),
+        ("catalogue", data.catalogue),
+        ("verdicts", verdicts),
+        ("islands", islands),
         ("known", known[["name", "ra_deg", "dec_deg", "redshift"]]),
         ("posteriors", data.posteriors),
-    ):  # fmt: skip
+    ):
         write_table(part, tmp_path / f"{name}.parquet")
-    for name, part in (("enrichment", data.enrichment), ("cutflow", data.cutflow),
-                       ("truth", truth)):  # fmt: skip
+    for name, part in (
+        ("enrichment", data.enrichment),
+        ("cutflow", data.cutflow),
+        ("truth", truth),
+    ):
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     write_losses(data.losses, tmp_path / "losses.csv")
     for k, seed in enumerate(("seed 1", "seed 2")):
@@ -90,21 +79,24 @@ def test_from_evidence_to_report(files: dict[str, Any], tmp_path: Path) -> None:
     out = {kind: str(tmp_path / f"out.{kind}") for kind in ("parquet", "ecsv", "csv", "html")}
     params = {"candidates": {"weight_sed": 1.0, "max_learning": 3.0}, "match_radius_arcsec": 1.0}
     wanted = ("parquet", "ecsv", "csv")
-    _run("candidates", files, params, **{kind: out[kind] for kind in wanted})
+    run_script("candidates", files, {kind: out[kind] for kind in wanted}, params)
     table = read_table(out["parquet"])
     assert len(table) == 80 and table["is_known"].any() and table["has_images"].sum() == 76
     files["candidates"] = out["parquet"]
 
     recall, text = str(tmp_path / "recall.csv"), tmp_path / "recall.txt"
-    _run("recall", files, {"top": [10, 50]}, table=recall, text=str(text))
+    run_script("recall", files, {"table": recall, "text": text}, {"top": [10, 50]})
     assert "ordinary quasars, unknown" in text.read_text(encoding="utf-8")
     assert len(pd.read_csv(recall)) == 2 * 2 * 2 + 2
 
     params = {
-        "report": {"candidates": 3, "listed": 10}, "run": "small", "bands": BANDS, "left_out": {},
-        "config": {"run": "small", "sed": {"aperture_offset_mag": {"bands": ["g"], "quasar": 0.3}}},
-    }  # fmt: skip
-    _run("report", files | {"recall": recall}, params, html=out["html"])
+        "report": {"candidates": 3, "listed": 10},
+        "run": "small",
+        "bands": BANDS,
+        "left_out": {},
+        "config": {"run": "small", "sed": SED},
+    }
+    run_script("report", files | {"recall": recall}, {"html": out["html"]}, params)
     page = Path(out["html"]).read_text(encoding="utf-8")
     assert "Recall against the truth" in page and page.count('class="fig map"') == 2
     assert 'class="model c-lensed"' in page and "seed 2" in page
@@ -113,11 +105,17 @@ def test_from_evidence_to_report(files: dict[str, Any], tmp_path: Path) -> None:
 def test_report_without_optional_parts(files: dict[str, Any], tmp_path: Path) -> None:
     bare = {name: files[name] for name in ("catalogue", "verdicts", "known")}
     out = {kind: str(tmp_path / f"bare.{kind}") for kind in ("parquet", "ecsv", "csv")}
-    _run("candidates", bare, {"candidates": {}, "match_radius_arcsec": 1.0}, **out)
+    run_script("candidates", bare, out, {"candidates": {}, "match_radius_arcsec": 1.0})
     for name in ("cutflow", "losses", "templates"):
         bare[name] = files[name]
-    params = {"report": {"candidates": 2, "listed": 2}, "run": "bare", "bands": BANDS,
-              "left_out": {"images": "images.source is none"}, "config": {}}  # fmt: skip
+    bare["posteriors"] = []
+    params = {
+        "report": {"candidates": 2, "listed": 2},
+        "run": "bare",
+        "bands": BANDS,
+        "left_out": {"images": "images.source is none"},
+        "config": {"sed": SED},
+    }
     html = tmp_path / "bare.html"
-    _run("report", bare | {"candidates": out["parquet"]}, params, html=str(html))
+    run_script("report", bare | {"candidates": out["parquet"]}, {"html": html}, params)
     assert "the search went without images" in html.read_text(encoding="utf-8")

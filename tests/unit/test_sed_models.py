@@ -1,4 +1,4 @@
-"""Models: IGM, dust, quasars, dwarfs, galaxies, cosmology."""
+"""Models: IGM, dust, quasars, dwarfs, galaxies."""
 
 from __future__ import annotations
 
@@ -9,24 +9,9 @@ import pytest
 
 from archipelago.base.errors import InputError
 from archipelago.passbands import DES_VHS_WISE, band_fluxes, load_passbands
-from archipelago.sed import cosmology, dust, dwarf, galaxy, igm, quasar
+from archipelago.sed import dust, dwarf, galaxy, igm, quasar
 
 DWARFS = Path(__file__).resolve().parents[2] / "data" / "templates" / "dwarf_colours.csv"
-
-
-def test_distances_against_astropy() -> None:
-    from astropy.cosmology import FlatLambdaCDM
-
-    wanted = FlatLambdaCDM(70, 0.3, Tcmb0=0)
-    z = np.array([0.1, 1.0, 6.0])
-    np.testing.assert_allclose(
-        cosmology.distance_modulus_mag(z), wanted.distmod(z).value, atol=1e-4
-    )
-    np.testing.assert_allclose(
-        cosmology.volume_mpc3_per_deg2(z),
-        wanted.differential_comoving_volume(z).value * cosmology.SR_PER_DEG2,
-        rtol=1e-5,
-    )
 
 
 def test_bosman_optical_depth() -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_survey_server import (
+from helpers.loopback import (
     LAUGHS,
     Answer,
     Loopback,
     Request,
     error_votable,
-    loopback_server,
     patient_client,
     votable,
 )
@@ -31,12 +30,6 @@ from archipelago.survey.tap import TapClient
 from archipelago.survey.votable import check_xml, read_reply
 
 QUERIES = Path(__file__).resolve().parents[2] / "data" / "queries"
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    with loopback_server() as running:
-        yield running
 
 
 FIELDS = [("id", "long"), ("ra", "double"), ("name", "char"), ("mag", "float")]
@@ -176,7 +169,10 @@ def job(phase: str, error: str = "") -> bytes:
     ).encode()
 
 
-def async_query(server: Loopback, phases: list[bytes], **tap: object) -> pd.DataFrame:
+def async_query(
+    server: Loopback, phases: list[bytes], timeout_s: float = 600.0
+) -> tuple[pd.DataFrame, list[float]]:
+    """Return the table and the waits between looks at the job [s]."""
     server.at("/tap/async", Answer(status=303, headers={"Location": "/tap/async/7"}))
 
     def state(request: Request) -> Answer:
@@ -187,22 +183,20 @@ def async_query(server: Loopback, phases: list[bytes], **tap: object) -> pd.Data
     server.at("/tap/async/7", state)
     server.at("/tap/async/7/phase", Answer(status=303, headers={"Location": "/tap/async/7"}))
     server.at("/tap/async/7/results/result", Answer(votable(FIELDS, ROWS)))
-    service = TapService(server.url + "/tap", "async", **tap)  # type: ignore[arg-type]
+    service = TapService(server.url + "/tap", "async", timeout_s)
     with patient_client() as (client, clock):
-        try:
-            return TapClient(service, client).query("SELECT 1", max_rows=5)
-        finally:
-            server.slept_s = clock.slept_s  # type: ignore[attr-defined]
+        return TapClient(service, client).query("SELECT 1", max_rows=5), clock.slept_s
 
 
 def test_asynchronous_query(server: Loopback) -> None:
     # The first three are seen after the redirections and at pyvo's first look.
     phases = [job("PENDING")] * 3 + [job("QUEUED"), job("EXECUTING"), job("COMPLETED")]
-    assert len(async_query(server, phases)) == 2
+    table, slept_s = async_query(server, phases)
+    assert len(table) == 2
     assert server.seen("/tap/async")[0].form["MAXREC"] == "6"
     assert server.seen("/tap/async/7/phase")[0].form == {"PHASE": "RUN"}
     assert server.requests[-1].method == "DELETE"
-    assert server.slept_s == [1.0, 1.3]  # type: ignore[attr-defined]
+    assert slept_s == [1.0, 1.3]
 
 
 def test_asynchronous_query_that_fails_is_deleted(server: Loopback) -> None:
@@ -291,8 +285,8 @@ BANDS = {
 }
 
 
-def answer(ids: object, ra: object, dec: object, **other: object) -> FakeTap:
-    n = len(ra)  # type: ignore[arg-type]
+def answer(ids: Any, ra: Any, dec: Any, **other: object) -> FakeTap:
+    n = len(ra)
     columns = {
         "coadd_object_id": ids,
         "ra": ra,

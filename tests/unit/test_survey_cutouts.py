@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from astropy.io import fits
-from hypothesis import given
-from hypothesis import strategies as st
-from test_survey_server import (
+from helpers.loopback import (
     Answer,
     Loopback,
     Request,
@@ -25,6 +23,8 @@ from test_survey_server import (
     patient_client,
     votable,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 import archipelago.survey.cutouts as module
 from archipelago.base.errors import DataError, ServiceError
@@ -44,12 +44,6 @@ from archipelago.survey.votable import read_reply
 BANDS = ("g", "r", "i", "z", "Y")
 SCALE = 0.263
 RA, DEC = 45.0, -30.0
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    with loopback_server() as running:
-        yield running
 
 
 def header(
@@ -182,8 +176,12 @@ def test_recorded_reply(shared_data: Path) -> None:
     position = {"ra_deg": 227.5251615214173, "dec_deg": -27.026013823449265}
     chosen = choose_images(reply, BANDS, service_url=service, extension=None, **position)
     assert {band: len(found) for band, found in chosen.items()} == {
-        "g": 3, "r": 2, "i": 2, "z": 3, "Y": 0,
-    }  # fmt: skip
+        "g": 3,
+        "r": 2,
+        "i": 2,
+        "z": 3,
+        "Y": 0,
+    }
     for band, found in chosen.items():
         assert all(f"_ooi_{band}_v" in candidate.url for candidate in found)
         assert all(c.url.startswith("https://datalab.noirlab.edu/svc/cutout?") for c in found)

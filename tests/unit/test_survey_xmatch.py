@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_survey_server import (
+from helpers.loopback import (
     LAUGHS,
     Answer,
     Loopback,
     Request,
     error_votable,
-    loopback_server,
     patient_client,
     votable,
 )
@@ -49,12 +48,6 @@ WISE_FIELDS = [
     *(("W1mag", "float"), ("e_W1mag", "float"), ("angDist", "double")),
 ]
 ARCSEC = 1 / 3600
-
-
-@pytest.fixture
-def server() -> Iterator[Loopback]:
-    with loopback_server() as running:
-        yield running
 
 
 def sources(ra: Sequence[float], dec: Sequence[float]) -> pd.DataFrame:

@@ -92,8 +92,12 @@ def test_a_small_polygon_meets_the_tile_of_its_centre(position: tuple[float, flo
         path = Path(folder) / "square.json"
         half = 0.5
         width = half / np.cos(np.radians(dec))
-        corners = [[ra - width, dec - half], [ra + width, dec - half],
-                   [ra + width, dec + half], [ra - width, dec + half]]  # fmt: skip
+        corners = [
+            [ra - width, dec - half],
+            [ra + width, dec - half],
+            [ra + width, dec + half],
+            [ra - width, dec + half],
+        ]
         path.write_text(json.dumps({"polygons_deg": [corners]}))
         assert tile_of(ra, dec, 3)[0] in {tile.name for tile in footprint_tiles(path, 3)}
 

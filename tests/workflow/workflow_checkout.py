@@ -83,13 +83,16 @@ class Checkout:
         command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
         if files:
             command += ["--configfile", *files]
-        inherited = {
-            k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONWARNINGS")
-        }
+        return self.run(*command, environment=environment)
+
+    def run(
+        self, *command: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command here, in a user's environment and ``environment``."""
         return subprocess.run(
             command,
             cwd=self.folder,
-            env={**inherited, **(environment or {})},
+            env={**users_environment(), **(environment or {})},
             capture_output=True,
             text=True,
             check=False,
@@ -98,6 +101,11 @@ class Checkout:
     def result(self, name: str, run: str = "small") -> Path:
         """Path of a result."""
         return self.folder / "results" / run / name
+
+
+def users_environment() -> dict[str, str]:
+    """Return the environment without what the tests put there for themselves."""
+    return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONWARNINGS")}
 
 
 def planned_rules(done: subprocess.CompletedProcess[str]) -> dict[str, int]:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from archipelago.base.errors import DataError, InputError
+from archipelago.base.errors import DataError
+from archipelago.base.files import REMAKE, reading
 from archipelago.base.images import ImageSet, load_images, write_images
 from archipelago.base.losses import (
     check_conservation,
@@ -45,30 +45,18 @@ _MANIFEST_TYPES = {
 #: Images copied at a time: 4,096 cutouts of 5 x 28 x 28 are 64 MB.
 _CHUNK = 4096
 
-_REMAKE = "delete the file and run the rule that makes it again"
 _REMAKE_TILES = "delete the tiles' files and run their rules again"
 
 
 def count_rows(path: str | Path) -> int:
     """Return the number of rows of a Parquet file without reading them."""
-    try:
+    with reading("the table", path):
         return int(pq.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"cannot read the table: {error}", where=str(path), next_step=_REMAKE
-        ) from error
 
 
-def read_about(path: str | Path) -> dict[str, str]:
-    """Return the sentence on each column that a Parquet file's metadata hold."""
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"cannot read the table: {error}", where=str(path), next_step=_REMAKE
-        ) from error
-    texts = {field.name: (field.metadata or {}).get(b"description", b"") for field in schema}
-    return {name: text.decode("utf-8") for name, text in texts.items() if text}
+def count_images(path: str | Path) -> int:
+    """Return the number of objects in a file of cutouts without reading their pixels."""
+    return len(load_images(path, memory_map=True))
 
 
 def empty_manifest() -> pd.DataFrame:
@@ -343,7 +331,7 @@ def _gather_image_losses(paths: Sequence[str | Path], kept: NDArray[np.int64]) -
         twice = part["id"][part["id"].duplicated()]
         if len(twice):
             raise DataError(
-                f"the id {twice.iloc[0]} is lost twice", where=str(path), next_step=_REMAKE
+                f"the id {twice.iloc[0]} is lost twice", where=str(path), next_step=REMAKE
             )
         parts.append(part)
     lost = join_losses(parts)

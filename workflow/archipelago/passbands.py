@@ -8,7 +8,7 @@ photon-weighted mean of f_nu,
     <f_nu> = int f_nu R dlambda/lambda / int R dlambda/lambda,
 
 which is the flux that an AB magnitude stands for (Fukugita et al. 1996, AJ 111,
-1748, eq. 7; Bessell & Murphy 2012, PASP 124, 140, eq. A11 to A13).
+1748; Bessell & Murphy 2012, PASP 124, 140, eq. 2).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Passband:
     wavelength_aa : increasing wavelengths in vacuum [Angstrom].
     transmission : fraction of photons counted, its peak scaled to 1.
     pivot_aa : pivot wavelength, sqrt(int R l dl / int R dl / l) [Angstrom]
-        (Bessell & Murphy 2012, eq. A11).
+        (Bessell & Murphy 2012, appendix A.2.1).
     """
 
     name: str

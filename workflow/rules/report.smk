@@ -4,6 +4,11 @@
 rule report:
     input:
         **SEARCH.report_input,
+        # Not seen by the hash of the code.
+        page=[
+            source_file(str(path.relative_to(WORKFLOW.parent)))
+            for path in sorted((WORKFLOW / "archipelago/report/templates").glob("*.*"))
+        ],
     output:
         html=result("report.html"),
     log:
@@ -19,7 +24,7 @@ rule report:
     params:
         report=CONFIG.report.plain(),
         run=CONFIG.run,
-        config=CONFIG.plain(without={"services"}),
+        config=CONFIG.plain(without={"services": True, "sed": {"fit": {"memory_mb"}}}),
         bands=CONFIG.photometry.bands,
         left_out=SEARCH.left_out,
         code=code("report"),

@@ -1,26 +1,24 @@
 """Combine all evidence into one table with one rank.
 
-| output | one row per | holds |
-|---|---|---|
-| parquet | object of the catalogue | rank, score and its terms [nats], SED probabilities, redshift, similarity, island, photometry [uJy, AB mag], LePHARE, reason |
-| ecsv | the same | the same, with units and descriptions |
-| csv | the same | the same, plain |
-"""  # noqa: E501
+Output
+------
+parquet : one row per object of the catalogue: rank, score and its terms [nats], SED
+    probabilities, redshift, similarity, island, photometry [uJy, AB mag], LePHARE,
+    reason
+ecsv : the same, with units and descriptions
+csv : the same, plain
+"""
 
 import pandas as pd
 
+from archipelago.base.files import read_optional
 from archipelago.base.logs import log_to
-from archipelago.base.tables import read_table
+from archipelago.base.tables import read_about, read_table
 from archipelago.candidates.ranking import rank_candidates, write_candidates
 from archipelago.candidates.terms import Scoring
 from archipelago.known import match_known
 
 log_to(snakemake.log[0])
-
-
-def _optional(name, read=read_table):
-    path = snakemake.input.get(name)
-    return read(path) if path else None
 
 
 catalogue = read_table(snakemake.input.catalogue)
@@ -31,9 +29,17 @@ table = rank_candidates(
     catalogue,
     read_table(snakemake.input.verdicts),
     known,
-    islands=_optional("islands"),
-    enrichment=_optional("enrichment", pd.read_csv),
-    lephare=_optional("lephare"),
+    islands=read_optional(snakemake.input.get("islands"), read_table),
+    enrichment=read_optional(snakemake.input.get("enrichment"), pd.read_csv),
+    lephare=read_optional(snakemake.input.get("lephare"), read_table),
     scoring=Scoring.from_params(snakemake.params.candidates),
 )
-write_candidates(table, snakemake.output.parquet, snakemake.output.ecsv, snakemake.output.csv)
+about = {}
+for name in ("catalogue", "verdicts", "islands"):
+    if path := snakemake.input.get(name):
+        about |= read_about(path)
+if path := snakemake.input.get("lephare"):
+    about |= {f"lephare_{name}": text for name, text in read_about(path).items()}
+write_candidates(
+    table, snakemake.output.parquet, snakemake.output.ecsv, snakemake.output.csv, about
+)

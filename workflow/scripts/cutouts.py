@@ -1,11 +1,13 @@
 """Fetch the cutouts of one tile's objects.
 
-| output   | items | holds |
-|----------|-------|-------|
-| cutouts  | object with all bands | images (n, band, y, x) float32, ids (n,) int64, bands, pixel_scale_arcsec [arcsec], zero_point_ab [mag] |
-| manifest | object and band, also of lost objects | id, band, status, reason, url, bytes, sha256, attempts, n_filled_px |
-| losses   | object without all bands | id, ra_deg, dec_deg, tile, stage, reason, detail |
-"""  # noqa: E501
+Output
+------
+cutouts : per object with all bands: images (n, band, y, x) float32, ids (n,) int64,
+    bands, pixel_scale_arcsec [arcsec], zero_point_ab [mag]
+manifest : per object and band, also of lost objects: id, band, status, reason, url,
+    bytes, sha256, attempts, n_filled_px
+losses : per object without all bands: id, ra_deg, dec_deg, tile, stage, reason, detail
+"""
 
 from archipelago.base.images import save_images
 from archipelago.base.logs import log_to
@@ -24,7 +26,7 @@ with HttpClient.from_services(services) as client:
     cutouts, manifest, losses = fetch_cutouts(
         objects,
         client,
-        services.require_sia_url(),
+        services.sia.url,
         bands=snakemake.params.bands,
         size_px=snakemake.params.size_px,
         pixel_scale_arcsec=snakemake.params.pixel_scale_arcsec,

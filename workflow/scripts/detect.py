@@ -1,14 +1,16 @@
 """Detect, measure and cut out the sources of the user's own images.
 
-| output | one row or item per | holds |
-|---|---|---|
-| photometry (Parquet) | object kept | as of the rule photometry, with field and x_px, y_px [pix, from 0] |
-| cutflow (CSV) | step | stage, cut, rows in, rows out |
-| losses (CSV) | source lost to the field's edge or to a cut | id, reason |
-| cutouts (npz) | object | images (n, band, y, x) float32 [counts], ids, bands, pixel scale, zero point |
-| manifest (Parquet) | object and band | status, reason, bytes, checksum |
-| image_losses (CSV) | object without complete images | id, reason, band |
-"""  # noqa: E501
+Output
+------
+photometry : Parquet, per object kept: as of the rule photometry, with field and x_px,
+    y_px [pix, from 0]
+cutflow : CSV, per step: stage, cut, rows in, rows out
+losses : CSV, per source lost to the field's edge or to a cut: id, reason
+cutouts : npz, per object: images (n, band, y, x) float32 [counts], ids, bands, pixel
+    scale, zero point
+manifest : Parquet, per object and band: status, reason, bytes, checksum
+image_losses : CSV, per object without complete images: id, reason, band
+"""
 
 from archipelago.base.images import save_images
 from archipelago.base.logs import log_to

@@ -1,12 +1,13 @@
 """Compute the features of all images with the network of one seed.
 
-| output | one row or item per | holds |
-|---|---|---|
-| features | object with an image | ids (n,); features (n, d) of norm 1, or 0 without content |
+Output
+------
+features : per object with an image: ids (n,); features (n, d) of norm 1, or 0 without
+    content
 """
 
-from archipelago.base.logs import log_to
 from archipelago.base.images import load_images
+from archipelago.base.logs import log_to
 from archipelago.learning.features import compute_features
 from archipelago.learning.model import load_model
 from archipelago.learning.store import save_features

@@ -1,16 +1,18 @@
 """Join the cutouts of all tiles into one set of images.
 
-| output | one row or item per | holds |
-|---|---|---|
-| images (npz) | object, sorted by id | images (n, band, y, x) float32 [counts], ids, bands, pixel scale [arcsec], zero point [mag AB] |
-| manifest (Parquet) | object and band | status, reason, url, bytes, sha256, attempts |
-| losses (CSV) | object of the catalogue without images | id, position [deg], tile, reason, detail |
-"""  # noqa: E501
+Output
+------
+images : npz, per object, sorted by id: images (n, band, y, x) float32 [counts], ids,
+    bands, pixel scale [arcsec], zero point [mag AB]
+manifest : Parquet, per object and band: status, reason, url, bytes, sha256, attempts
+losses : CSV, per object of the catalogue without images: id, position [deg], tile,
+    reason, detail
+"""
 
 from archipelago.base.logs import log_to
 from archipelago.base.losses import write_losses
-from archipelago.base.tables import read_table, write_table
-from archipelago.gather import gather_images, read_about
+from archipelago.base.tables import read_about, read_table, write_table
+from archipelago.gather import gather_images
 
 log_to(snakemake.log[0])
 

@@ -1,16 +1,16 @@
 """Bring the user's own catalogue to photometry, tile by tile, in place of query and match.
 
-| output (a list, one file per tile) | one row per | holds |
-|---|---|---|
-| photometry (Parquet) | object kept | as of the rule photometry |
-| cutflow (CSV) | step | stage, cut, rows in, rows out |
-| losses (CSV) | row lost | id (-1 = none), position [deg], reason, number of the row |
+Output, each a list with one file per tile
+------------------------------------------
+photometry : Parquet, one row per object kept: as of the rule photometry
+cutflow : CSV, one row per step: stage, cut, rows in, rows out
+losses : CSV, one row per row lost: id (-1 = none), position [deg], reason, number of
+    the row
 """
 
 from archipelago.base.logs import log_to
-from archipelago.base.tables import read_any_table
 from archipelago.base.losses import write_losses
-from archipelago.base.tables import write_table
+from archipelago.base.tables import read_any_table, write_table
 from archipelago.own.catalogue import ingest
 from archipelago.photometry.cutflow import write_cutflow
 from archipelago.photometry.measure import describe

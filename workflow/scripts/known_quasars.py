@@ -1,8 +1,8 @@
 """Gather the known quasars, from a service, from a file, or none.
 
-| output | rows | columns |
-|--------|------|---------|
-| table  | known quasar | name, ra_deg, dec_deg [deg], redshift, source |
+Output
+------
+table : one row per known quasar: name, ra_deg, dec_deg [deg], redshift, source
 """
 
 from archipelago.base.logs import log_to
@@ -27,7 +27,7 @@ elif snakemake.params.source == "service":
     services = from_environment()
     with HttpClient.from_services(services) as client:
         table = known_quasars_from_service(
-            TapClient(services.require_vizier_tap(), client),
+            TapClient(services.vizier_tap, client),
             load_query(snakemake.input.query, min_redshift=min_redshift),
             min_redshift=min_redshift,
             max_rows=snakemake.params.max_rows,

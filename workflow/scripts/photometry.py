@@ -1,11 +1,13 @@
 """Bring a tile's matched catalogues to AB magnitudes and microjansky, and cut.
 
-| output | one row per | holds |
-|---|---|---|
-| photometry (Parquet) | object kept | id, position [deg], tile; per band flux and error [uJy], magnitude and error [mag, AB; 99 = not detected], detected; E(B-V), separations [arcsec] |
-| cutflow (CSV) | step | stage, cut, rows in, rows out: selection, matches, cuts |
-| losses (CSV) | object lost to a cut | id, position [deg], the cut, by what |
-"""  # noqa: E501
+Output
+------
+photometry : Parquet, one row per object kept: id, position [deg], tile; per band flux
+    and error [uJy], magnitude and error [mag, AB; 99 = not detected], detected; E(B-V),
+    separations [arcsec]
+cutflow : CSV, one row per step: stage, cut, rows in, rows out: selection, matches, cuts
+losses : CSV, one row per object lost to a cut: id, position [deg], the cut, by what
+"""
 
 from archipelago.base.logs import log_to
 from archipelago.base.losses import read_losses, write_losses

@@ -1,15 +1,17 @@
 """Measure the ranked list against a known truth, where there is one.
 
-| output | one row per | holds |
-|---|---|---|
-| table | group of true quasars, list, and number of first candidates | numbers found, in the catalogue, in the sky; recall [0-1]; mean, median and worst rank; where the others were lost |
-| text | | the same in plain words |
-"""  # noqa: E501
+Output
+------
+table : one row per group of true quasars, list, and number of first candidates: numbers
+    found, in the catalogue, in the sky; recall [0-1]; mean, median and worst rank;
+    where the others were lost
+text : the same in plain words
+"""
 
-from archipelago.base.files import atomic_path, write_text
+from archipelago.base.files import write_text
 from archipelago.base.logs import log_to
 from archipelago.base.losses import read_losses
-from archipelago.base.tables import read_any_table, read_table
+from archipelago.base.tables import read_any_table, read_table, write_csv
 from archipelago.candidates.recall import measure_recall, recall_text
 
 log_to(snakemake.log[0])
@@ -21,6 +23,5 @@ table = measure_recall(
     read_table(snakemake.input.catalogue, columns=["id", "ra_deg", "dec_deg"]),
     top=snakemake.params.top,
 )
-with atomic_path(snakemake.output.table) as temporary:
-    table.to_csv(temporary, index=False)
+write_csv(table, snakemake.output.table)
 write_text(snakemake.output.text, recall_text(table))

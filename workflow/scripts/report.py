@@ -1,13 +1,18 @@
 """Write the report: one HTML file that opens offline.
 
-| output | holds |
-|---|---|
-| html | the search, the cut flow, losses, the map, islands, candidates with cutouts, photometry [uJy] and evidence, recall where a truth is given, training, versions, configuration |
-"""  # noqa: E501
+Output
+------
+html : the search, the cut flow, losses, the map, islands, candidates with cutouts,
+    photometry [uJy] and evidence, recall where a truth is given, training, versions,
+    configuration
+"""
+
+from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
-from archipelago.base.files import write_text
+from archipelago.base.files import read_optional, write_text
 from archipelago.base.images import load_images
 from archipelago.base.logs import log_to
 from archipelago.base.losses import read_losses
@@ -20,27 +25,16 @@ from archipelago.sed.templates import load_templates
 log_to(snakemake.log[0])
 
 
-def _paths(name):
-    paths = snakemake.input.get(name) or []
-    return [paths] if isinstance(paths, str) else list(paths)
-
-
-def _csv(name):
-    paths = _paths(name)
-    return pd.read_csv(paths[0]) if paths else None
-
-
 def _by_seed(name, read):
     """Tables by the name of their folder, such as ``seed-1``."""
-    return {path.split("/")[-2].replace("-", " "): read(path) for path in _paths(name)}
+    paths = snakemake.input.get(name, [])
+    return {Path(path).parent.name.replace("-", " "): read(path) for path in paths}
 
 
-sed = snakemake.params.config.get("sed", {})
 options = snakemake.params.report
 candidates = read_table(snakemake.input.candidates)
 templates = load_templates(snakemake.input.templates)
-posteriors = [read_table(path) for path in _paths("posteriors")]
-images = _paths("images")
+posteriors = [read_table(path) for path in snakemake.input.posteriors]
 html = render_report(
     ReportData(
         run=snakemake.params.run,
@@ -52,20 +46,20 @@ html = render_report(
         bands=snakemake.params.bands,
         config=snakemake.params.config,
         left_out=snakemake.params.left_out,
-        images=load_images(images[0], memory_map=True) if images else None,
+        images=read_optional(snakemake.input.get("images"), partial(load_images, memory_map=True)),
         models=model_fluxes(
             shortlist(candidates, options["candidates"]),
             read_table(snakemake.input.verdicts),
             templates,
             snakemake.params.bands,
-            sed.get("fit", sed).get("aperture_offset_mag"),
+            snakemake.params.config["sed"]["fit"]["aperture_offset_mag"],
         ),
         wavelength_um=dict(zip(templates.bands, templates.pivot_aa / 1e4, strict=True)),
-        enrichment=_csv("enrichment"),
+        enrichment=read_optional(snakemake.input.get("enrichment"), pd.read_csv),
         maps=_by_seed("maps", read_table),
         histories=_by_seed("histories", pd.read_csv),
         posteriors=pd.concat(posteriors, ignore_index=True) if posteriors else None,
-        recall=_csv("recall"),
+        recall=read_optional(snakemake.input.get("recall"), pd.read_csv),
         n_cards=options["candidates"],
         n_listed=options["listed"],
     )

@@ -1,12 +1,14 @@
 """A verdict for every object: star, galaxy, quasar, lensed quasar or something else.
 
-| file | content |
-|---|---|
-| `output.verdicts` | per object and class: chi2, ln likelihood, BIC, ln evidence, best template, amplitude and parameters; p_star, p_galaxy, p_quasar, p_lensed, p_other; log_odds_quasar, log_odds_lensed; z_quasar with its 68 % range |
+Output
+------
+verdicts : per object and class: chi2, ln likelihood, BIC, ln evidence, best template,
+    amplitude and parameters; p_star, p_galaxy, p_quasar, p_lensed, p_other;
+    log_odds_quasar, log_odds_lensed; z_quasar with its 68 % range
 
 Input `catalogue` and `templates`. Params `sed`: the fits (section `sed.fit`
 without memory_mb, which changes no result: half of the rule's memory is used).
-"""  # noqa: E501
+"""
 
 from archipelago.base.logs import log_to
 from archipelago.base.tables import read_table, write_table

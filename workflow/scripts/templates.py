@@ -1,12 +1,14 @@
 """Photometry of all SED templates, once for all catalogues.
 
-| file | content |
-|---|---|
-| `output.templates` | npz: per class (star, galaxy, quasar) band fluxes [uJy] for amplitude 1 and the parameters of each template; representatives that the composite pairs; bands, pivot wavelengths, the grids asked for |
+Output
+------
+templates : npz: per class (star, galaxy, quasar) band fluxes [uJy] for amplitude 1 and
+    the parameters of each template; representatives that the composite pairs; bands,
+    pivot wavelengths, the grids asked for
 
 Input `dwarf_colours`: table of star colours. Params `passbands`: per band a
 curve's name or path; `sed`: the grids (section `sed.models`).
-"""  # noqa: E501
+"""
 
 from archipelago.base.logs import log_to
 from archipelago.passbands import load_passbands

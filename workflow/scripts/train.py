@@ -1,16 +1,17 @@
 """Train the network for one seed.
 
-| output | one row or item per | holds |
-|---|---|---|
-| model | run and seed | weights, and the record of bands, scaling, settings and training set |
-| history | epoch | epoch, loss, alignment, uniformity, rank_me, learning_rate |
+Output
+------
+model : per run and seed: weights, and the record of bands, scaling, settings and
+    training set
+history : per epoch: epoch, loss, alignment, uniformity, rank_me, learning_rate
 
 Speed is in the log only. The checkpoint lies in ``params.checkpoints`` until the end.
 """
 
-from archipelago.base.logs import log_to
-from archipelago.base.files import atomic_path
 from archipelago.base.images import load_images
+from archipelago.base.logs import log_to
+from archipelago.base.tables import write_csv
 from archipelago.learning.model import save_model
 from archipelago.learning.settings import LearningSettings
 from archipelago.learning.training import train
@@ -24,5 +25,4 @@ model, history = train(
     threads=snakemake.threads,
 )
 save_model(model, snakemake.output.model)
-with atomic_path(snakemake.output.history) as temporary:
-    history.to_csv(temporary, index=False, float_format="%.6g")
+write_csv(history, snakemake.output.history, float_format="%.6g")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ArchipelagoError(Exception):
     """Base of all errors raised on purpose by this library.
@@ -60,3 +63,11 @@ class ServiceError(ArchipelagoError):
         self.status = status
         where = url if status is None else f"{url}, HTTP {status}"
         super().__init__(what, where=where, next_step=next_step)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean X?)"`` with the known name nearest to ``name``, or ''."""
+    names = [str(one) for one in known]
+    lower = {one.lower(): one for one in reversed(names)}
+    found = difflib.get_close_matches(str(name).lower(), list(lower), n=1)
+    return f" (did you mean {lower[found[0]]}?)" if found else ""

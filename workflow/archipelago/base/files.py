@@ -5,11 +5,57 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from archipelago.base.errors import ArchipelagoError
+from archipelago.base.errors import ArchipelagoError, InputError
+
+#: What to do about a file of an earlier stage that cannot be used.
+REMAKE = "delete the file and run the rule that makes it again"
+
+#: What readers raise on a file that is absent, cut short, damaged or of another kind.
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(OSError, EOFError, ValueError, KeyError, TypeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+_Given = TypeVar("_Given")
+_Read = TypeVar("_Read")
+
+
+@contextmanager
+def reading(what: str, path: str | Path, *also: type[Exception]) -> Iterator[None]:
+    """Turn what goes wrong in reading a file of an earlier stage into one kind of error.
+
+    Parameters
+    ----------
+    what : what the file holds, such as ``"the cutouts"``.
+    path : the file.
+    also : further exceptions that this file's reader raises on damage.
+
+    Raises
+    ------
+    InputError
+        If the block raises an error of a file that is absent or damaged.
+    """
+    try:
+        yield
+    except (*_UNREADABLE, *also) as error:
+        reason = str(error).strip().partition("\n")[0][:300]
+        raise InputError(
+            f"cannot read {what}: {type(error).__name__}: {reason}",
+            where=str(path),
+            next_step=REMAKE,
+        ) from error
+
+
+def read_optional(given: _Given | None, read: Callable[[_Given], _Read]) -> _Read | None:
+    """Return what ``read`` makes of an input that a rule may lack, or None where it does."""
+    return read(given) if given else None
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from archipelago.base.arrays import open_arrays
 from archipelago.base.errors import DataError, InputError
-from archipelago.base.files import atomic_path
+from archipelago.base.files import REMAKE, atomic_path
 
 _MEMBERS = ("images", "ids", "bands", "pixel_scale_arcsec", "zero_point_ab")
-_REMAKE = "delete the file and run the rule that makes it again"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ImageSet:
         elif len(np.unique(self.ids)) != len(self.ids):
             problem = "an identifier occurs twice"
         if problem:
-            raise DataError(f"not a set of cutouts: {problem}", where=str(where), next_step=_REMAKE)
+            raise DataError(f"not a set of cutouts: {problem}", where=str(where), next_step=REMAKE)
 
 
 def save_images(
@@ -134,13 +134,13 @@ def write_images(
                     raise DataError(
                         f"a chunk of images of shape {chunk.shape[1:]} where {tuple(shape)} is due",
                         where=str(path),
-                        next_step=_REMAKE,
+                        next_step=REMAKE,
                     )
                 n_written += len(chunk)
                 member.write(np.ascontiguousarray(chunk, dtype="<f4").tobytes())
         if n_written != len(ids):
             raise DataError(
-                f"{n_written} images for {len(ids)} identifiers", where=str(path), next_step=_REMAKE
+                f"{n_written} images for {len(ids)} identifiers", where=str(path), next_step=REMAKE
             )
         for name, array in small.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -162,24 +162,16 @@ def load_images(path: str | Path, *, memory_map: bool = False) -> ImageSet:
     DataError
         If its parts contradict each other.
     """
-    try:
-        # Opened here: numpy leaves a file open that is no archive.
-        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [name for name in _MEMBERS if name not in archive]
-            if missing:
-                raise InputError(
-                    f"the file of cutouts lacks {', '.join(missing)}",
-                    where=str(path),
-                    next_step=_REMAKE,
-                )
-            small = {name: archive[name] for name in _MEMBERS[1:]}
-            images = _map_member(Path(path), "images.npy") if memory_map else archive["images"]
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"cannot read the cutouts: {type(error).__name__}: {error}",
-            where=str(path),
-            next_step=_REMAKE,
-        ) from error
+    with open_arrays("the cutouts", path) as archive:
+        missing = [name for name in _MEMBERS if name not in archive]
+        if missing:
+            raise InputError(
+                f"the file of cutouts lacks {', '.join(missing)}",
+                where=str(path),
+                next_step=REMAKE,
+            )
+        small = {name: archive[name] for name in _MEMBERS[1:]}
+        images = _map_member(Path(path), "images.npy") if memory_map else archive["images"]
     loaded = ImageSet(
         images if images.dtype == np.float32 else images.astype(np.float32),
         small["ids"].astype(np.int64),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from archipelago.base.errors import DataError, InputError
-from archipelago.base.files import atomic_path
+from archipelago.base.errors import DataError
+from archipelago.base.files import reading
+from archipelago.base.tables import write_csv
 
 #: Columns of every table of losses.
 LOSS_COLUMNS = ("id", "ra_deg", "dec_deg", "tile", "stage", "reason", "detail")
@@ -44,8 +45,7 @@ def join_losses(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 def write_losses(losses: pd.DataFrame, path: str | Path) -> None:
     """Write a table of losses as CSV, completely or not at all."""
-    with atomic_path(path) as temporary:
-        losses.to_csv(temporary, index=False, columns=list(LOSS_COLUMNS))
+    write_csv(losses, path, LOSS_COLUMNS)
 
 
 def read_losses(path: str | Path) -> pd.DataFrame:
@@ -56,7 +56,7 @@ def read_losses(path: str | Path) -> pd.DataFrame:
     InputError
         If the file is unreadable or lacks a column.
     """
-    try:
+    with reading("the losses", path):
         table = pd.read_csv(
             path, keep_default_na=False, na_values={"ra_deg": [""], "dec_deg": [""]}
         )
@@ -64,12 +64,6 @@ def read_losses(path: str | Path) -> pd.DataFrame:
         if missing:
             raise ValueError(f"the columns {', '.join(missing)} are absent")
         return table.astype({"id": "int64"}) if len(table) else no_losses()
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"cannot read the losses: {error}",
-            where=str(path),
-            next_step="delete the file and run the rule that makes it again",
-        ) from error
 
 
 def check_conservation(n_in: int, n_out: int, n_lost: int, *, where: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from zlib import error as DamagedStream
 
 import pandas as pd
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from archipelago.base.errors import InputError
-from archipelago.base.files import atomic_path
+from archipelago.base.files import atomic_path, reading
 
 #: Unit (IVOA VOUnits) of a column, from the part of its name that tells it.
 #: Read in this order; the first match counts.
@@ -24,6 +26,9 @@ _UNITS: tuple[tuple[str, str], ...] = (
     ("_deg", "deg"),
     ("_mag", "mag"),
     ("_px", "pix"),
+    ("ebv_", "mag"),
+    ("av_", "mag"),
+    ("m1450_", "mag"),
 )
 
 
@@ -57,6 +62,30 @@ def write_table(
         pq.write_table(arrow, temporary)
 
 
+def write_csv(
+    table: pd.DataFrame,
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    float_format: str | None = None,
+) -> None:
+    """Write ``table`` as CSV, completely or not at all.
+
+    Parameters
+    ----------
+    table : the rows; its index is left out.
+    path : the file.
+    columns : columns to write, in this order; None: all.
+    float_format : such as ``"%.6g"``; None: all digits.
+    """
+    with atomic_path(path) as temporary:
+        table.to_csv(
+            temporary,
+            index=False,
+            columns=list(columns) if columns else None,
+            float_format=float_format,
+        )
+
+
 def read_table(
     path: str | Path,
     required: Iterable[str] = (),
@@ -69,16 +98,18 @@ def read_table(
     InputError
         If the file cannot be read or a column in ``required`` is absent.
     """
-    try:
+    with reading("the table", path):
         table = pd.read_parquet(path, columns=list(columns) if columns is not None else None)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"cannot read the table: {error}",
-            where=str(path),
-            next_step="delete the file and run the rule that makes it again",
-        ) from error
     require_columns(table, required, path)
     return table
+
+
+def read_about(path: str | Path) -> dict[str, str]:
+    """Return the sentence on each column that a Parquet file's metadata hold."""
+    with reading("the table", path):
+        schema = pq.read_schema(path)
+    texts = {field.name: (field.metadata or {}).get(b"description", b"") for field in schema}
+    return {name: text.decode("utf-8") for name, text in texts.items() if text}
 
 
 def require_columns(table: pd.DataFrame, required: Iterable[str], where: str | Path) -> None:
@@ -91,6 +122,15 @@ def require_columns(table: pd.DataFrame, required: Iterable[str], where: str | P
             where=str(where),
             next_step="add them, or map their names in the configuration",
         )
+
+
+def cell_number(value: Any, default: float = math.nan) -> float:
+    """Return a table's cell as a number: ``default`` where it is missing, NaN or no number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return default
+    return default if math.isnan(number) else number
 
 
 def read_any_table(path: str | Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from astropy.table import MaskedColumn, Table
 from archipelago.base.errors import DataError
 from archipelago.base.files import atomic_path
 from archipelago.base.losses import check_conservation
-from archipelago.base.tables import require_columns, unit_of, write_table
+from archipelago.base.tables import require_columns, unit_of, write_csv, write_table
 from archipelago.candidates.reasons import reason
 from archipelago.candidates.terms import (
     CLASSES,
@@ -38,6 +39,8 @@ ABOUT = {
     "sed_log_odds": "ln odds of quasar or lensed quasar against the rest, from photometry [nats]",
     "best_class": "most probable class by photometry",
     "is_known": "matches a quasar known before the search",
+    "known_name": "name of the known quasar at its position",
+    "known_redshift": "redshift of that quasar",
     "has_sed": "the SED stage has a verdict",
     "has_images": "cutouts in all bands exist and are on the map",
     "similarity_percentile": "percentage of unknown objects not more similar to known quasars",
@@ -47,13 +50,45 @@ ABOUT = {
     "reason": "why it stands where it does",
 }
 _FIRST = (
-    "rank", "rank_unknown", "id", "ra_deg", "dec_deg", "score", "sed_term", "learning_term",
-    "similarity_term", "island_term", "best_class", "is_known", "known_name", "known_redshift",
-    "has_sed", "has_images", "sed_log_odds", "p_star", "p_galaxy", "p_quasar", "p_lensed",
-    "p_other", "log_odds_quasar", "log_odds_lensed", "z_quasar", "z_quasar_lo", "z_quasar_hi",
-    "similarity_known", "similarity_known_std", "similarity_rank", "similarity_percentile",
-    "island", "island_stability", "island_n", "island_n_known", "island_p_value", "map_x", "map_y",
-)  # fmt: skip
+    "rank",
+    "rank_unknown",
+    "id",
+    "ra_deg",
+    "dec_deg",
+    "score",
+    "sed_term",
+    "learning_term",
+    "similarity_term",
+    "island_term",
+    "best_class",
+    "is_known",
+    "known_name",
+    "known_redshift",
+    "has_sed",
+    "has_images",
+    "sed_log_odds",
+    "p_star",
+    "p_galaxy",
+    "p_quasar",
+    "p_lensed",
+    "p_other",
+    "log_odds_quasar",
+    "log_odds_lensed",
+    "z_quasar",
+    "z_quasar_lo",
+    "z_quasar_hi",
+    "similarity_known",
+    "similarity_known_std",
+    "similarity_rank",
+    "similarity_percentile",
+    "island",
+    "island_stability",
+    "island_n",
+    "island_n_known",
+    "island_p_value",
+    "map_x",
+    "map_y",
+)
 
 
 def rank_candidates(
@@ -127,15 +162,22 @@ def rank_candidates(
 
 
 def write_candidates(
-    table: pd.DataFrame, parquet: str | Path, ecsv: str | Path, csv: str | Path
+    table: pd.DataFrame,
+    parquet: str | Path,
+    ecsv: str | Path,
+    csv: str | Path,
+    about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the ranked table three times: Parquet, ECSV with units, and plain CSV."""
-    about = {name: text for name, text in ABOUT.items() if name in table.columns}
+    """Write the ranked table three times: Parquet, ECSV with units, and plain CSV.
+
+    ``about`` has sentences on columns of earlier stages; `ABOUT` those of this one.
+    """
+    known = {**(about or {}), **ABOUT}
+    about = {name: text for name, text in known.items() if name in table.columns}
     write_table(table, parquet, about)
-    with atomic_path(csv) as temporary:
-        table.to_csv(temporary, index=False)
+    write_csv(table, csv)
     with atomic_path(ecsv) as temporary:
-        _astropy_table(table).write(temporary, format="ascii.ecsv", overwrite=True)
+        _astropy_table(table, about).write(temporary, format="ascii.ecsv", overwrite=True)
 
 
 def _add_terms(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
@@ -225,7 +267,7 @@ def _column(table: pd.DataFrame, name: str) -> np.ndarray:
     return table[name].to_numpy(dtype=float, na_value=np.nan)
 
 
-def _astropy_table(table: pd.DataFrame) -> Table:
+def _astropy_table(table: pd.DataFrame, about: Mapping[str, str]) -> Table:
     """Return the table with units and descriptions; missing values are masked."""
     columns = []
     for name in table.columns:
@@ -238,7 +280,7 @@ def _astropy_table(table: pd.DataFrame) -> Table:
             mask = missing if missing.any() else None
         else:
             data, mask = values.fillna("").to_numpy(dtype=str), None
-        column = MaskedColumn(data, name=name, description=ABOUT.get(name), unit=unit_of(name))
+        column = MaskedColumn(data, name=name, description=about.get(name), unit=unit_of(name))
         if mask is not None:
             column.mask = mask
         columns.append(column)

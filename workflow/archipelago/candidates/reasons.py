@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from archipelago.base.tables import cell_number
+
 #: Terms smaller than this are not worth a word [nats]: odds of 1.1.
 _SMALL = 0.1
 
@@ -112,9 +114,4 @@ def _join(words: list[str]) -> str:
 
 
 def _number(row: Mapping[str, Any], name: str, default: float = math.nan) -> float:
-    value = row.get(name)
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return default
-    return number if math.isfinite(number) or math.isinf(number) else default
+    return cell_number(row.get(name), default)

@@ -16,9 +16,20 @@ from archipelago.base.tables import require_columns
 
 #: Columns of the table that `measure_recall` returns.
 RECALL_COLUMNS = (
-    "group", "list", "top", "n_listed", "n_found", "n_catalogue", "n_sky",
-    "recall_catalogue", "recall_sky", "mean_rank", "median_rank", "worst_rank", "lost",
-)  # fmt: skip
+    "group",
+    "list",
+    "top",
+    "n_listed",
+    "n_found",
+    "n_catalogue",
+    "n_sky",
+    "recall_catalogue",
+    "recall_sky",
+    "mean_rank",
+    "median_rank",
+    "worst_rank",
+    "lost",
+)
 
 #: The list without the known quasars, and the whole list.
 LISTS = ("unknown", "all")
@@ -80,9 +91,13 @@ def measure_recall(
                 listed = len(rank) if kind == "all" else int((~rank["is_known"]).sum())
                 rows.append(
                     {
-                        "group": group, "list": kind, "top": int(number),
-                        "n_listed": min(int(number), listed), "n_found": found,
-                        "n_catalogue": n_catalogue, "n_sky": len(ids),
+                        "group": group,
+                        "list": kind,
+                        "top": int(number),
+                        "n_listed": min(int(number), listed),
+                        "n_found": found,
+                        "n_catalogue": n_catalogue,
+                        "n_sky": len(ids),
                         "recall_catalogue": _share(found, n_catalogue),
                         "recall_sky": _share(found, len(ids)),
                         "mean_rank": float(values.mean()) if len(values) else math.nan,
@@ -90,7 +105,7 @@ def measure_recall(
                         "worst_rank": float(values.max()) if len(values) else math.nan,
                         "lost": lost_words,
                     }
-                )  # fmt: skip
+                )
     return pd.DataFrame(rows, columns=list(RECALL_COLUMNS))
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from archipelago.config.base import Section, key
 
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$")]
+Url = Annotated[
+    str,
+    Field(pattern=r"^https?://[^\s/]+(/\S*)?$"),
+    AfterValidator(lambda url: url.rstrip("/")),  # paths are appended with a slash of their own
+]
 
 
 class Tap(Section):
@@ -28,7 +32,11 @@ class Endpoint(Section):
 class Services(Section):
     """Where the services are, and how politely they are asked."""
 
-    contact: str = key("e-mail address told to the services in the User-Agent", "")
+    contact: str = key(
+        "e-mail address told to the services in the User-Agent; one line of ASCII",
+        "",
+        pattern=r"^[ -~]*$",
+    )
     tap: Tap = key("the survey's catalogue")
     xmatch: Endpoint = key("CDS X-Match")
     sia: Endpoint = key("the survey's images (SIA version 1)")

@@ -43,10 +43,10 @@ _NOISE = {
     "W2": (8.4, 0.18, 0.03, 0.020),
 }
 #: unWISE's noise over AllWISE's: more years of data, but crowding (Schlafly et al. 2019,
-#: ApJS 240, 30).
+#: ApJS 240, 30); the number is assumed.
 _UNWISE_NOISE = 0.68
 #: Seeing (FWHM) [arcsec] that, with `apertures.MOFFAT_BETA`, gives the losses of DES DR2's
-#: aperture 4 (Abbott et al. 2021, ApJS 255, 20, table 1 for the order of the bands).
+#: aperture 4; set by us, near the medians of Abbott et al. (2021, ApJS 255, 20, abstract).
 SEEING_ARCSEC = {"g": 1.00, "r": 0.90, "i": 0.83, "z": 0.83, "Y": 0.87}
 _DES_RADIUS_ARCSEC = 0.975
 _DES = ("g", "r", "i", "z", "Y")

@@ -49,7 +49,7 @@ ZERO_POINT_AB = 30.0
 #: Counts of one microjansky: 23.9 is the AB magnitude of 1 uJy.
 COUNTS_PER_UJY = 10.0 ** ((ZERO_POINT_AB - 23.9) / 2.5)
 
-#: Median FWHM of the PSF (arcsec), DES DR2 [Abbott et al. 2021, ApJS 255, 20, table 1].
+#: Median FWHM of the PSF (arcsec), DES DR2 [Abbott et al. 2021, ApJS 255, 20, abstract].
 SEEING_ARCSEC = {"g": 1.11, "r": 0.95, "i": 0.88, "z": 0.83, "Y": 0.90}
 #: Scatter of ln FWHM from tile to tile.
 SEEING_SCATTER = 0.07
@@ -68,14 +68,14 @@ NOISE_CORRELATION = {
     "z": (0.128, -0.070, 0.040),
     "Y": (0.104, -0.062, 0.031),
 }
-#: Electrons per count of the whole stack: such that the dark sky at Cerro Tololo (22.0, 21.1,
+#: Electrons per count of the whole stack: such that a dark sky (assumed: 22.0, 21.1,
 #: 20.0, 19.0 and 17.9 mag per square arcsec) gives the noise above. Adds the sources' own noise.
 ELECTRONS_PER_COUNT = {"g": 18.0, "r": 18.0, "i": 18.0, "z": 18.0, "Y": 3.5}
 #: Counts per pixel where a detector is full: a little above the brightest pixels of the real
 #: fields (11,000 to 21,000, Y 46,000); stars of about 16 mag reach it.
 SATURATION_COUNTS = {"g": 2e4, "r": 2e4, "i": 2e4, "z": 2e4, "Y": 6e4}
 
-#: Bits of the mask plane, numbered as in DES [Morganson et al. 2018, PASP 130, 074501, table 9].
+#: Bits of the mask plane, numbered as in DES [Morganson et al. 2018, PASP 130, 074501].
 MASK_BAD_COLUMN, MASK_SATURATED, MASK_BLEED, MASK_STREAK = 1, 2, 64, 1024
 
 #: Faint neighbours: galaxies per square arcmin and mag at i = 22, and slope of log10 counts.

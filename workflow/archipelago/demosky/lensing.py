@@ -48,8 +48,8 @@ class Images:
 def deflection(lens: Lens, phi: Floats) -> Floats:
     """Return the deflection [arcsec], (2, ...), in the directions ``phi`` [rad].
 
-    Kormann, Schneider & Bartelmann (1994, A&A 284, 285, eq. 27), in the normalisation of
-    Keeton (2001, astro-ph/0102341, sec. 3.2), without a core.
+    Kormann, Schneider & Bartelmann (1994, A&A 284, 285), in the notation of Keeton (2001,
+    astro-ph/0102341), without a core.
     """
     q = lens.axis_ratio
     turn = np.deg2rad(lens.angle_deg)

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from archipelago.cosmology import lens_distance_ratio, luminosity_distance_mpc
 from archipelago.demosky import spectra
-from archipelago.demosky.cosmology import lens_distance_ratio, luminosity_distance_mpc
 from archipelago.demosky.lensing import Lens, find_images, largest_separation
 
 Floats = NDArray[np.float64]
@@ -271,10 +271,11 @@ def _quasar_parameters(
 ) -> spectra.QuasarParameters:
     """Draw quasars at z 5.6 to 6.6, counts falling towards high redshift as 10^(-0.5 z).
 
-    Absolute magnitudes follow a power law of bright-end slope -2.7 (Matsuoka et al. 2018, ApJ
-    869, 150: dN/dM ~ 10^(0.68 M)); slopes scatter by 0.3 about -1.5; SMC dust falls off
-    exponentially with 0.03 mag; one in seven has broad absorption; proximity zones scatter about
-    4.5 proper Mpc (Eilers et al. 2017, ApJ 840, 24).
+    Absolute magnitudes follow a power law of slope -2.7, dN/dM ~ 10^(0.68 M) (the bright end of
+    Matsuoka et al. 2018, ApJ 869, 150, table 5, "standard", rounded). The rest is assumed: slopes
+    scatter by 0.3 about -1.5; SMC dust falls off exponentially with 0.03 mag; one in seven has
+    broad absorption; proximity zones scatter about 4.5 proper Mpc (a few Mpc are measured:
+    Eilers et al. 2017, ApJ 840, 24).
     """
     redshift = 5.6 - 2.0 * np.log10(1 - rng.random(n) * (1 - 10**-0.5))
     return spectra.QuasarParameters(
@@ -349,8 +350,8 @@ def _draw_lens_galaxies(rng: np.random.Generator, n: int) -> _LensGalaxies:
     """Draw early-type lenses: brightness from the Faber-Jackson relation, size from the light.
 
     M_r = -21.9 - 1.0 z - 10 log10(sigma / 200 km/s) with 0.45 mag of scatter, r_eff = 4.5 kpc
-    (sigma / 200)^1.6 / (1 + z)^0.8 (both near Auger et al. 2010, ApJ 724, 511, and van der Wel
-    et al. 2014, ApJ 788, 28).
+    (sigma / 200)^1.6 / (1 + z)^0.8: set by us, with Auger et al. (2010, ApJ 724, 511) and van der
+    Wel et al. (2014, ApJ 788, 28) in mind.
     """
     redshift = np.clip(rng.gamma(7.0, 0.115, n), 0.2, 1.7)
     dispersion = rng.uniform(85.0, 300.0, n)
@@ -383,9 +384,10 @@ def draw_lensed(rng: np.random.Generator, n: int) -> Population:
     """Draw lensed quasars: ``n`` trials, of which those with 2 or 4 images 0.3 to 3 arcsec apart.
 
     The mass is a singular isothermal ellipsoid that follows the light (with 8 deg of scatter),
-    of Einstein radius 4 pi (sigma / c)^2 D_ls / D_s (Kochanek et al. 2000), with external
-    shear of 0.05; sources lie anywhere behind it. Fluxes of images scatter by a tenth
-    (microlensing). Selection by a magnitude limit, later, brings in the magnification bias.
+    of Einstein radius 4 pi (sigma / c)^2 D_ls / D_s (that of the singular isothermal sphere:
+    Turner, Ostriker & Gott 1984, ApJ 284, 1), with external shear of 0.05; sources lie anywhere
+    behind it. Fluxes of images scatter by a tenth (microlensing). Selection by a magnitude
+    limit, later, brings in the magnification bias.
     """
     source = _quasar_parameters(rng, n, -27.6, -23.4)
     flux = _quasar_fluxes(rng, source)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import PchipInterpolator
 
-from archipelago.demosky.cosmology import luminosity_distance_mpc
+from archipelago.cosmology import hubble_km_s_mpc, luminosity_distance_mpc
 from archipelago.passbands import DES_VHS_WISE, load_passbands, passband_weights
 
 Floats = NDArray[np.float64]
@@ -26,10 +26,10 @@ _STEP_LN = 0.0019
 WAVELENGTH_AA: Floats = 3200.0 * np.exp(_STEP_LN * np.arange(1561))
 _LN_WAVE = np.log(WAVELENGTH_AA)
 
-#: A_band / E(B-V)_SFD98: g to Y from Abbott et al. (2018, ApJS 239, 18, sec. 4.2), J and Ks
-#: from Gonzalez-Fernandez et al. (2018, MNRAS 474, 5459), W1 and W2 from Yuan et al. (2013,
-#: MNRAS 430, 2188).
-GALACTIC_EXTINCTION = np.array([3.186, 2.140, 1.569, 1.196, 1.048, 0.705, 0.308, 0.18, 0.14])
+#: A_band / E(B-V)_SFD98: g to Y from Abbott et al. (2018, ApJS 239, 18), J and Ks as released
+#: with the DES deep fields (Hartley et al. 2022, MNRAS 509, 3547), W1 and W2 from Yuan et al.
+#: (2013, MNRAS 430, 2188).
+GALACTIC_EXTINCTION = np.array([3.186, 2.140, 1.569, 1.196, 1.048, 0.705, 0.308, 0.18, 0.16])
 
 
 @lru_cache(maxsize=1)
@@ -70,11 +70,11 @@ def scatter_ln(rng: np.random.Generator, n: int, sigma_mag: float | Floats) -> F
 # --- dwarfs --------------------------------------------------------------------------------
 
 #: AB colours (total magnitudes) of dwarfs along the spectral sequence, 6 = M6, 10 = L0, 20 = T0:
-#: g-r, r-i, i-z, z-Y, Y-J, J-K, K-W1, W1-W2. Round numbers: the shape of the sequences after
-#: Skrzypek, Warren & Faherty (2015, A&A 574, A78, fig. 3 and table 1) and Best et al. (2018,
-#: ApJS 234, 1), moved to the DES and AllWISE systems by the medians of the dwarfs with photometric
-#: types in the catalogue of Byrne et al. (2024), where they are too few by Kirkpatrick et al.
-#: (2011, ApJS 197, 19, fig. 1, W1-W2).
+#: g-r, r-i, i-z, z-Y, Y-J, J-K, K-W1, W1-W2. Round numbers set by us: the shape of the sequences
+#: after Skrzypek et al. (2015, A&A 574, A78) and Best et al. (2018, ApJS 234, 1), moved to the
+#: DES and AllWISE systems by the medians of the dwarfs with photometric types in the catalogue
+#: of Byrne et al. (2024), where they are too few by Kirkpatrick et al. (2011, ApJS 197, 19,
+#: W1-W2).
 _DWARF_COLOURS = np.array(
     [
         # type   g-r    r-i    i-z    z-Y    Y-J    J-K    K-W1   W1-W2
@@ -96,7 +96,7 @@ _DWARF_COLOURS = np.array(
     ]
 )
 #: Molecular bands: centre and width [Angstrom], depth [mag] at M7, L5 and T6 (TiO, VO, FeH,
-#: CrH, H2O, CH4, CO; positions after Kirkpatrick 2005, ARA&A 43, 195).
+#: CrH, H2O, CH4, CO; positions near those in Kirkpatrick 2005, ARA&A 43, 195; the rest is ours).
 _MOLECULES = (
     (7100, 120, 0.5, 0.1, 0.0),
     (7650, 130, 0.5, 0.15, 0.1),
@@ -155,10 +155,10 @@ def dwarf_ln_f_nu(spectral_type: Floats) -> Floats:
 
 # --- galaxies ------------------------------------------------------------------------------
 
-#: Rest wavelength [um] and f_nu (1 near 0.8 um) of an old population (a local elliptical: the
-#: colours U-B to K of Fukugita et al. 1995, PASP 107, 945, and Mannucci et al. 2001, MNRAS 326,
-#: 745; the break of a D4000 of 2), of one about 2 Gyr old, and of a young one; beyond the
-#: table's ends the last slope goes on.
+#: Rest wavelength [um] and f_nu (1 near 0.8 um) of an old population (drawn by us near the
+#: colours of local ellipticals, U-B to K, of Fukugita et al. 1995, PASP 107, 945, and Mannucci
+#: et al. 2001, MNRAS 326, 745, with the break of a D4000 of 2), of one about 2 Gyr old, and of a
+#: young one (both drawn freely); beyond the table's ends the last value holds.
 _OLD_POPULATION = np.array(
     [
         [0.09, 0.0005], [0.15, 0.002], [0.20, 0.003], [0.25, 0.0065], [0.28, 0.015],
@@ -204,13 +204,13 @@ def _galaxy_components() -> Floats:
         profile = np.exp(-0.5 * ((rest_um - line_um) / sigma_um) ** 2)
         rows[2] *= 1 + width_aa * 1e-4 / (sigma_um * np.sqrt(2 * np.pi)) * profile
     # Hot dust of an active nucleus: f_nu ~ lambda^1.6 beyond its sublimation edge at 1 um
-    # (Hernan-Caballero et al. 2016, MNRAS 463, 2064, roughly).
+    # (set by us; roughly as in Hernan-Caballero et al. 2016, MNRAS 463, 2064).
     rows.append((rest_um / 2.0) ** 1.6 / (1 + (rest_um / 1.2) ** -6))
     return np.array(rows)
 
 
 def calzetti_k(rest_um: Floats) -> Floats:
-    """Return A(lambda) / E(B-V) of Calzetti et al. (2000, ApJ 533, 682, eq. 4), 0 beyond 2.2 um."""
+    """Return A(lambda) / E(B-V) of Calzetti et al. (2000, ApJ 533, 682), constant beyond 2.2 um."""
     x = 1.0 / np.clip(rest_um, 0.09, 2.2)
     red = 2.659 * (-1.857 + 1.040 * x) + 4.05
     blue = 2.659 * (-2.156 + 1.509 * x - 0.198 * x**2 + 0.011 * x**3) + 4.05
@@ -268,9 +268,9 @@ def flux_at_rest(f_nu: Floats, redshift: Floats, rest_um: float) -> Floats:
 
 # --- quasars -------------------------------------------------------------------------------
 
-#: Broad lines: rest wavelength [Angstrom], median equivalent width [Angstrom] (Vanden Berk et
-#: al. 2001, AJ 122, 549, table 2, rounded; Lyman alpha + N V after Banados et al. 2016, ApJS
-#: 227, 11, sec. 5), scatter [dex], width [km/s].
+#: Broad lines: rest wavelength [Angstrom], median equivalent width [Angstrom], scatter [dex],
+#: width [km/s]. Set by us: equivalent widths near those of Vanden Berk et al. (2001, AJ 122, 549,
+#: table 2), Lyman alpha + N V after Banados et al. (2016, ApJS 227, 11); iron as broad bumps.
 _QUASAR_LINES = (
     (1034.0, 9.0, 0.15, 2800.0),
     (1215.7, 42.0, 0.28, 2300.0),
@@ -318,8 +318,8 @@ class QuasarParameters:
 def forest_optical_depth(redshift: Floats) -> Floats:
     """Return the effective Lyman alpha optical depth of the intergalactic gas at ``redshift``.
 
-    0.3 ((1 + z) / 5.8)^13.7 + 1.35 at z > 4.8 (Bosman et al. 2022, MNRAS 514, 55, eq. 5),
-    0.751 ((1 + z) / 4.5)^2.90 - 0.132 below (Becker et al. 2013, MNRAS 430, 2067, eq. 5).
+    0.3 ((1 + z) / 5.8)^13.7 + 1.35 at z > 4.8 (Bosman et al. 2022, MNRAS 514, 55),
+    0.751 ((1 + z) / 4.5)^2.90 - 0.132 below (Becker et al. 2013, MNRAS 430, 2067).
     """
     one_plus_z = 1.0 + np.clip(np.asarray(redshift, dtype=float), 0.0, 7.5)
     late = np.clip(0.751 * (one_plus_z / 4.5) ** 2.90 - 0.132, 0.0, None)
@@ -346,11 +346,11 @@ def _sight_lines(rng: np.random.Generator, parameters: QuasarParameters) -> Floa
     alpha_z = WAVELENGTH_AA / 1215.67 - 1
     beta_z = WAVELENGTH_AA / 1025.72 - 1
     # Distance from the quasar along the line of sight, as c d(ln lambda) / H [proper Mpc].
-    hubble = 70.0 * np.sqrt(0.3 * (1 + parameters.redshift) ** 3 + 0.7)
+    hubble = hubble_km_s_mpc(parameters.redshift)
     away = np.log(1215.67 / rest) * _C_KM_S / hubble[:, None]
     near = 1 - np.exp(-((np.clip(away, 0, None) / parameters.proximity_mpc[:, None]) ** 2))
     tau = np.where(rest < 1215.67, forest_optical_depth(alpha_z) * np.exp(patches) * near, 0.0)
-    # Lyman beta's optical depth is some 0.2 of alpha's at the same gas.
+    # Lyman beta's optical depth is 0.16 of alpha's in the same gas (f lambda); 0.2 is taken.
     tau += np.where(
         rest < 1025.72, 0.2 * forest_optical_depth(beta_z) * np.exp(patches[:, ::-1]), 0.0
     )
@@ -363,8 +363,9 @@ def _sight_lines(rng: np.random.Generator, parameters: QuasarParameters) -> Floa
 def quasar_f_nu(rng: np.random.Generator, parameters: QuasarParameters) -> Floats:
     """Return observed spectra (n, n_wave) of quasars [uJy].
 
-    Broken power law (-0.45 beyond 5600 Angstrom: Vanden Berk et al. 2001), broad lines with
-    scattered equivalent widths, one Baldwin-like factor per quasar and blueshifts,
+    Broken power law (f_lambda ~ lambda^-0.45 beyond 5600 Angstrom, assumed: the composite of
+    Vanden Berk et al. 2001 has +0.45 beyond 5000, in part the light of host galaxies), broad
+    lines with scattered equivalent widths, one Baldwin-like factor per quasar and blueshifts,
     troughs of broad absorption, SMC dust (A = 1.39 lambda_um^-1.2 E(B-V), Prevot et al.
     1984, A&A 132, 389), the intergalactic gas of one sight line each.
     """

@@ -1,9 +1,9 @@
 """The tiles that the embedded survey's images come in, laid out as DES coadd tiles.
 
 A coadd tile of DES is a gnomonic (TAN) image of 10,000 x 10,000 px of 0.263 arcsec,
-0.7306 deg on a side, and its neighbours overlap by about 1 arcmin [Morganson et al. 2018,
-PASP 130, 074501, sec. 5; Abbott et al. 2021, ApJS 255, 20]. A position in an overlap has two
-or more images of each band; a cutout at an edge is cut short.
+0.7306 deg on a side [Morganson et al. 2018, PASP 130, 074501; Abbott et al. 2021, ApJS 255, 20,
+whose abstract has 0.534 deg^2], and its neighbours overlap, here by 1 arcmin (assumed). A position
+in an overlap has two or more images of each band; a cutout at an edge is cut short.
 
 Pixels are counted from 0 here, x to the west and y to the north; the centre of the first
 pixel is at 0.0. FITS headers count from 1.
@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 PIXEL_SCALE_ARCSEC = 0.263
 #: Pixels along one side of a whole tile.
 TILE_SIZE_PX = 10_000
-#: Distance of neighbouring tiles' centres (deg): the side less 1 arcmin of overlap.
+#: Distance of neighbouring tiles' centres (deg): the side less 1 arcmin of overlap (assumed).
 SPACING_DEG = TILE_SIZE_PX * PIXEL_SCALE_ARCSEC / 3600.0 - 1.0 / 60.0
 #: Declination of the centres of row 0 (deg), which gives rows such as DES's -4249 and -0541.
 ROW_ZERO_DEC_DEG = 0.0236
@@ -73,7 +73,7 @@ class SurveyTile:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return x and y (px from 0) of positions (deg); NaN 90 deg and more from the centre.
 
-        Gnomonic projection [Calabretta & Greisen 2002, A&A 395, 1077, sec. 5.1.3].
+        Gnomonic projection [Calabretta & Greisen 2002, A&A 395, 1077].
         """
         ra = np.radians(np.asarray(ra_deg, dtype=np.float64) - self.ra_deg)
         dec = np.radians(np.asarray(dec_deg, dtype=np.float64))

@@ -247,7 +247,10 @@ def _by_size(islands: NDArray[np.int64], smallest: int) -> NDArray[np.int64]:
 
 
 def agreement_of_seeds(per_seed: Sequence[NDArray[np.int64]]) -> float:
-    """Return the mean adjusted Rand index over all pairs of seeds; 1 for one seed."""
+    """Return the mean adjusted Rand index over all pairs of seeds; 1 for one seed.
+
+    ``per_seed`` holds each seed's island per object, (n,), -1 for none.
+    """
     from sklearn.metrics import adjusted_rand_score
 
     pairs = [

@@ -70,7 +70,7 @@ def tail_probability(n_all: int, n_known_all: int, n: int, n_known: int) -> floa
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return p-values corrected for their number by Holm's step-down method, at most 1."""
+    """Return p-values (n,) corrected for their number by Holm's step-down method, at most 1."""
     m = len(p_values)
     order = np.argsort(p_values, kind="stable")
     stepped = np.maximum.accumulate(p_values[order] * (m - np.arange(m)))

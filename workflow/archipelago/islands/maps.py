@@ -19,6 +19,14 @@ _LOG = logging.getLogger(__name__)
 SMALLEST_SAMPLE = 16
 
 
+#: What the columns of a map are.
+ABOUT = {
+    "id": "identifier of the object",
+    "x": "place on the map, no unit; NaN where an image has no content",
+    "y": "the same",
+}
+
+
 def has_content(features: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Tell which rows of features (n, d) belong to images with content: the non-zero ones."""
     return np.asarray(np.isfinite(features).all(axis=1) & (features != 0).any(axis=1))

@@ -65,7 +65,7 @@ def known_similarity(units: NDArray[np.float64], known: NDArray[np.int64]) -> Kn
 
 
 def mean_of_largest(values: NDArray[np.float64], k: int) -> NDArray[np.float64]:
-    """Return the mean of the k largest finite entries per row, NaN where there is none."""
+    """Return the mean (n,) of the k largest finite entries per row (n, m); NaN without any."""
     if values.shape[1] == 0:
         return np.full(len(values), np.nan)
     k = min(k, values.shape[1])
@@ -88,7 +88,7 @@ def average_over_seeds(
 
 
 def retrieval_ranks(seeds: list[KnownSimilarity], n_objects: int, k: int) -> NDArray[np.float64]:
-    """Return each object's place in a search that starts from the known quasars.
+    """Return each object's place, (n,), in a search that starts from the known quasars.
 
     Objects are ordered by their mean similarity over seeds, 1 the most similar. For a
     known quasar it is the place it would have had if it were not known: all others are

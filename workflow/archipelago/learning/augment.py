@@ -164,7 +164,7 @@ def affine_view(
 
 
 def random_rotation(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rotate each image by an angle between 0 and 360 degrees; corners become 0."""
+    """Rotate images (n, band, y, x) by any angles, one each; corners become 0."""
     n = len(images)
     angle = _uniform(n, 0.0, 2.0 * math.pi, generator, images)
     zero = torch.zeros_like(angle)
@@ -174,9 +174,9 @@ def random_rotation(images: torch.Tensor, generator: torch.Generator) -> torch.T
 def paper_view(
     images: torch.Tensor, generator: torch.Generator, *, crop_px: int, shift_max_px: int
 ) -> torch.Tensor:
-    """Return the published random view (arXiv:2403.17903, Table B2), in its order.
+    """Return the published random view (arXiv:2403.17903, Table B2) of images (n, band, y, x).
 
-    Random crop, flips, shift of whole pixels with wrap, rotation by any angle.
+    In its order: random crop, flips, shift of whole pixels with wrap, rotation by any angle.
     """
     cropped = random_crop_shift_flip(images, generator, crop_px=crop_px, shift_max_px=shift_max_px)
     return random_rotation(cropped, generator)

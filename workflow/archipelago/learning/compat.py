@@ -1,12 +1,14 @@
-"""Lets torchvision, and so lightly, be imported beside a CPU build of torch.
+"""What is used of lightly, imported so that it loads beside a CPU build of torch.
 
-To be imported before lightly. torchvision's compiled part cannot load where
+Nothing else may import lightly: torchvision's compiled part cannot load where
 torch has no CUDA, and its Python part then dies because the two operators that
 it registers fake versions of are not declared. Declaring their schemas first is
 enough: nothing here ever calls them.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
 
 import torch
 
@@ -33,3 +35,7 @@ def declare_operators() -> torch.library.Library | None:
 
 #: Kept for the life of the process.
 DECLARED = declare_operators()
+
+# By name, as imports would be sorted before the declarations.
+ProjectionHead = import_module("lightly.models.modules.heads").ProjectionHead
+NTXentLoss = import_module("lightly.loss.ntx_ent_loss").NTXentLoss

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from archipelago.base.errors import ConfigError, InputError
-from archipelago.base.files import atomic_path
+from archipelago.base.files import REMAKE, atomic_path, reading
 from archipelago.base.images import ImageSet
 from archipelago.learning.network import Network, make_network
 from archipelago.learning.scaling import Scaling
@@ -91,19 +91,13 @@ def read_torch(path: str | Path) -> dict[str, Any]:
     InputError
         If the file cannot be read, is damaged, or holds something else.
     """
-    try:
+    with reading("the file", path, RuntimeError, pickle.UnpicklingError):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"cannot read the file: {type(error).__name__}: {str(error).splitlines()[0][:200]}",
-            where=str(path),
-            next_step="delete it and run the rule that makes it again",
-        ) from error
     if not isinstance(content, dict):
         raise InputError(
             f"the file holds a {type(content).__name__}, not a dictionary",
             where=str(path),
-            next_step="delete it and run the rule that makes it again",
+            next_step=REMAKE,
         )
     return content
 

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from archipelago.base.errors import ConfigError
-from archipelago.learning import compat  # noqa: F401  (before lightly)
+from archipelago.learning.compat import ProjectionHead
 from archipelago.learning.settings import LearningSettings
-
-from lightly.models.modules.heads import ProjectionHead  # isort: skip
 
 
 class Encoder(nn.Sequential):

@@ -22,8 +22,8 @@ import torch
 
 from archipelago.base.errors import ArchipelagoError, DataError, InputError
 from archipelago.base.images import ImageSet
-from archipelago.learning import compat  # noqa: F401  (before lightly)
 from archipelago.learning.augment import Augmentation, check_size, make_augmentation
+from archipelago.learning.compat import NTXentLoss
 from archipelago.learning.devices import describe, exact, pick_device, pick_precision
 from archipelago.learning.measures import alignment, rank_me, uniformity
 from archipelago.learning.model import (
@@ -36,8 +36,6 @@ from archipelago.learning.model import (
 from archipelago.learning.network import arrange, make_network
 from archipelago.learning.scaling import Scaling, clean_images, measure_scaling
 from archipelago.learning.settings import LearningSettings
-
-from lightly.loss.ntx_ent_loss import NTXentLoss  # isort: skip
 
 _LOG = logging.getLogger(__name__)
 

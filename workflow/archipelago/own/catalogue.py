@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from archipelago.base.errors import ConfigError, InputError
+from archipelago.base.errors import ConfigError, InputError, nearest
 from archipelago.base.losses import check_conservation, join_losses, losses_frame
 from archipelago.photometry.cutflow import CutFlow
 from archipelago.photometry.cuts import Cut, read_cuts
-from archipelago.photometry.fluxes import BandSpec, Depth, as_floats, nearest
+from archipelago.photometry.fluxes import BandSpec, Depth, as_floats
 from archipelago.photometry.measure import OBJECT_COLUMNS, measure
 from archipelago.tiles import tile_of
 
@@ -122,7 +122,7 @@ def ingest(
 
 
 def whole_numbers(column: pd.Series, name: str = "id") -> tuple[NDArray[np.int64], NDArray]:
-    """Return identifiers as int64, -1 where there is none, and where there is one.
+    """Return identifiers (n,) as int64, -1 where there is none, and where there is one (n,).
 
     Raises
     ------

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from archipelago.base.errors import DataError, InputError
-from archipelago.base.files import atomic_path
+from archipelago.base.errors import DataError
+from archipelago.base.files import reading
+from archipelago.base.tables import write_csv
 
 #: Columns of every cut flow.
 CUTFLOW_COLUMNS = ("tile", "step", "stage", "cut", "rows_in", "rows_out")
@@ -141,8 +142,7 @@ def _merge_steps(chains: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
 
 def write_cutflow(flow: pd.DataFrame, path: str | Path) -> None:
     """Write a cut flow as CSV, completely or not at all."""
-    with atomic_path(path) as temporary:
-        flow.to_csv(temporary, index=False, columns=list(CUTFLOW_COLUMNS))
+    write_csv(flow, path, CUTFLOW_COLUMNS)
 
 
 def read_cutflow(path: str | Path) -> pd.DataFrame:
@@ -153,16 +153,10 @@ def read_cutflow(path: str | Path) -> pd.DataFrame:
     InputError
         If the file cannot be read or lacks a column.
     """
-    try:
+    with reading("the cut flow", path):
         table = pd.read_csv(
             path,
             keep_default_na=False,
             dtype=dict.fromkeys(_COUNTS, "int64") | dict.fromkeys(("tile", "stage", "cut"), "str"),
         )
         return table[list(CUTFLOW_COLUMNS)]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"cannot read the cut flow: {type(error).__name__}: {error}",
-            where=str(path),
-            next_step="delete the file and run the rule that makes it again",
-        ) from error

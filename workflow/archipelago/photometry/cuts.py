@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from archipelago.base.errors import ConfigError
-from archipelago.photometry.fluxes import BandPhotometry, Bools, Floats, nearest
+from archipelago.base.errors import ConfigError, nearest
+from archipelago.photometry.fluxes import BandPhotometry, Bools, Floats
 
 Bands = Mapping[str, BandPhotometry]
 

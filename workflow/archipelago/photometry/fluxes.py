@@ -6,8 +6,7 @@ AB magnitudes, fluxes in microjansky, non-detections as m = 99 and zero flux.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from archipelago.base.errors import ConfigError, InputError
+from archipelago.base.errors import ConfigError, InputError, nearest
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -70,7 +69,7 @@ def flux_err_from_mag_err(mag_err: ArrayLike, flux_ujy: ArrayLike) -> Floats:
 
 
 def mag_err_from_flux_err(flux_err_ujy: ArrayLike, flux_ujy: ArrayLike) -> Floats:
-    """Return the magnitude error: 1.0857 x flux error / flux; the flux must be positive."""
+    """Return the error [mag]: 1.0857 x flux error / flux, both in uJy; the flux must be > 0."""
     return np.asarray(POGSON_MAG * np.asarray(flux_err_ujy, dtype=float) / np.asarray(flux_ujy))
 
 
@@ -317,7 +316,7 @@ def _to_ab(values: Floats, spec: BandSpec) -> tuple[Floats, Floats | None, Float
 
 
 def as_floats(column: ArrayLike | pd.Series, name: str = "column") -> Floats:
-    """Return a column as float64 with NaN where it is masked, null or empty.
+    """Return a column as float64 (n,) with NaN where it is masked, null or empty.
 
     Raises
     ------
@@ -340,11 +339,3 @@ def as_floats(column: ArrayLike | pd.Series, name: str = "column") -> Floats:
             next_step="correct the file, or map another column",
         )
     return numbers
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean X?)"`` with the known name nearest to ``name``, or ''."""
-    names = [str(one) for one in known]
-    lower = {one.lower(): one for one in reversed(names)}
-    found = difflib.get_close_matches(str(name).lower(), list(lower), n=1)
-    return f" (did you mean {lower[found[0]]}?)" if found else ""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from archipelago.base.errors import ConfigError, DataError
+from archipelago.base.errors import ConfigError, DataError, nearest
 from archipelago.base.losses import join_losses, losses_frame
 from archipelago.base.tables import require_columns
 from archipelago.photometry.cutflow import CutFlow
@@ -19,7 +19,6 @@ from archipelago.photometry.fluxes import (
     Depth,
     as_floats,
     measure_band,
-    nearest,
 )
 
 #: Columns of every table of photometry, before those of the bands.

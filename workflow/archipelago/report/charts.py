@@ -16,9 +16,17 @@ from archipelago.report.svg import Scale, figure, join, number_words, tag, x_axi
 #: Wavelength at the middle of a band [um] where the templates do not tell it: pivot
 #: wavelengths of DECam (Abbott et al. 2021), VISTA and WISE (SVO filter service).
 BAND_UM: dict[str, float] = {
-    "g": 0.481, "r": 0.643, "i": 0.783, "z": 0.926, "Y": 1.009,
-    "J": 1.252, "K": 2.147, "Ks": 2.147, "W1": 3.353, "W2": 4.603,
-}  # fmt: skip
+    "g": 0.481,
+    "r": 0.643,
+    "i": 0.783,
+    "z": 0.926,
+    "Y": 1.009,
+    "J": 1.252,
+    "K": 2.147,
+    "Ks": 2.147,
+    "W1": 3.353,
+    "W2": 4.603,
+}
 #: AB magnitude of 1 uJy (Oke & Gunn 1983).
 UJY_ZERO_POINT_AB = 23.9
 #: Points drawn on a map at most; more are thinned, those on islands last.
@@ -160,10 +168,14 @@ def map_chart(points: pd.DataFrame, *, size: int = 560, small: bool = False) -> 
             words = tag("title", f"#{row['rank']}  {row['id']}")
             marks.append(ring if small else tag("a", words, ring, href=f"#object-{row['id']}"))
     return figure(
-        width, size, tag("rect", width=width, height=size, rx=6, class_="plot"),
-        tag("g", *dots, class_="dots"), tag("g", *marks, class_="marks"),
-        label="Map of the images", class_="map",
-    )  # fmt: skip
+        width,
+        size,
+        tag("rect", width=width, height=size, rx=6, class_="plot"),
+        tag("g", *dots, class_="dots"),
+        tag("g", *marks, class_="marks"),
+        label="Map of the images",
+        class_="map",
+    )
 
 
 def thin(points: pd.DataFrame, limit: int) -> pd.DataFrame:
@@ -289,8 +301,10 @@ def curves_chart(
         return None
     x = Scale(
         min(float(v[0].min()) for v in clean.values()),
-        max(float(v[0].max()) for v in clean.values()), 62, 440,
-    )  # fmt: skip
+        max(float(v[0].max()) for v in clean.values()),
+        62,
+        440,
+    )
     low, high = (
         min(float(v[1].min()) for v in clean.values()),
         max(float(v[1].max()) for v in clean.values()),

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from archipelago.base.images import ImageSet
-from archipelago.base.tables import unit_of
+from archipelago.base.tables import cell_number, unit_of
 from archipelago.report.charts import Photometry, photometry_chart
 from archipelago.report.stamps import colour_stamp, grey_stamp
 from archipelago.report.svg import MINUS, number_words
@@ -40,26 +40,21 @@ Models = Mapping[int, Mapping[str, np.ndarray]]
 
 def number(value: object, digits: int = 4) -> str:
     """Write a value of a table: an en dash where it is missing or no number."""
-    try:
-        return number_words(float(value), digits)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return "–"
+    return number_words(cell_number(value), digits)
 
 
 def fixed(value: object, places: int) -> str:
     """Write a value with a fixed number of decimals; an en dash where it is missing."""
-    try:
-        text = f"{float(value):.{places}f}"  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    value = cell_number(value)
+    if not math.isfinite(value):
         return "–"
-    if not math.isfinite(float(text)):
-        return "–"
+    text = f"{value:.{places}f}"
     return f"{MINUS}{text[1:]}" if text.startswith("-") else text
 
 
 def chance(value: object) -> str:
     """Write a probability; near 0 and 1 the digits that count are kept."""
-    p = _float(value)
+    p = cell_number(value)
     if not math.isfinite(p):
         return "–"
     if p <= 0 or p >= 1:
@@ -106,11 +101,19 @@ def links(ra_deg: float, dec_deg: float) -> list[tuple[str, str]]:
     ra, dec = f"{ra_deg:.6f}", f"{dec_deg:.6f}"
     place = f"{ra}%20{'' if dec_deg < 0 else '%2B'}{dec}"
     return [
-        ("Legacy Surveys", f"https://www.legacysurvey.org/viewer?ra={ra}&dec={dec}&layer=ls-dr10&zoom=16&mark={ra},{dec}"),  # noqa: E501
+        (
+            "Legacy Surveys",
+            f"https://www.legacysurvey.org/viewer?ra={ra}&dec={dec}"
+            f"&layer=ls-dr10&zoom=16&mark={ra},{dec}",
+        ),
         ("Aladin Lite", f"https://aladin.cds.unistra.fr/AladinLite/?target={place}&fov=0.02"),
-        ("SIMBAD", f"https://simbad.cds.unistra.fr/simbad/sim-coo?Coord={place}&CooFrame=ICRS&Radius=5&Radius.unit=arcsec"),  # noqa: E501
+        (
+            "SIMBAD",
+            f"https://simbad.cds.unistra.fr/simbad/sim-coo?Coord={place}"
+            "&CooFrame=ICRS&Radius=5&Radius.unit=arcsec",
+        ),
         ("VizieR", f"https://vizier.cds.unistra.fr/viz-bin/VizieR?-c={place}&-c.rs=3"),
-    ]  # fmt: skip
+    ]
 
 
 def shortlist(candidates: pd.DataFrame, n: int) -> pd.DataFrame:
@@ -132,9 +135,16 @@ def cut_flow(cutflow: pd.DataFrame) -> list[dict[str, Any]]:
     whole = max(int(cutflow["rows_in"].max()), 1)
     first = cutflow.iloc[0]
     steps = [
-        {"stage": "", "cut": "at the start", "left": f"{int(first['rows_in']):,}",
-         "lost": "", "share": "", "bar": 100.0 * int(first["rows_in"]) / whole, "gone": 0.0}
-    ]  # fmt: skip
+        {
+            "stage": "",
+            "cut": "at the start",
+            "left": f"{int(first['rows_in']):,}",
+            "lost": "",
+            "share": "",
+            "bar": 100.0 * int(first["rows_in"]) / whole,
+            "gone": 0.0,
+        }
+    ]
     for row in cutflow.to_dict("records"):
         rows_in, rows_out = int(row["rows_in"]), int(row["rows_out"])
         steps.append(
@@ -165,10 +175,17 @@ def losses_by_reason(losses: pd.DataFrame) -> list[dict[str, Any]]:
     rows = rows.sort_values(["place", "n", "reason"], ascending=[True, False, True])
     top = int(rows["n"].max())
     return [
-        {"stage": r["stage"], "reason": r["reason"], "n": f"{r['n']:,}", "count": int(r["n"]),
-         "bar": 100.0 * r["n"] / top, "example": r["example"], "detail": r["detail"]}
+        {
+            "stage": r["stage"],
+            "reason": r["reason"],
+            "n": f"{r['n']:,}",
+            "count": int(r["n"]),
+            "bar": 100.0 * r["n"] / top,
+            "example": r["example"],
+            "detail": r["detail"],
+        }
         for r in rows.to_dict("records")
-    ]  # fmt: skip
+    ]
 
 
 def tiles(catalogue: pd.DataFrame) -> list[tuple[str, str]]:
@@ -191,10 +208,14 @@ def island_rows(
         members = candidates[candidates["island"] == island]
         best = members["rank_unknown"].dropna()
         chances = sum(
-            (members[name].to_numpy(dtype=float) for name in ("p_quasar", "p_lensed")
-             if name in members.columns), np.zeros(len(members)),
-        )  # fmt: skip
-        corrected = _float(r.get("p_value_corrected"))
+            (
+                members[name].to_numpy(dtype=float)
+                for name in ("p_quasar", "p_lensed")
+                if name in members.columns
+            ),
+            np.zeros(len(members)),
+        )
+        corrected = cell_number(r.get("p_value_corrected"))
         rows.append(
             {
                 "island": "none" if island < 0 else str(island),
@@ -219,32 +240,40 @@ def recall_rows(recall: pd.DataFrame | None) -> dict[str, Any] | None:
     if recall is None or not len(recall):
         return None
     names = {
-        "ordinary": "unknown ordinary quasars", "lensed": "unknown lensed quasars",
-        "blend": "unknown quasars blended with a galaxy", "known": "known quasars",
-    }  # fmt: skip
+        "ordinary": "unknown ordinary quasars",
+        "lensed": "unknown lensed quasars",
+        "blend": "unknown quasars blended with a galaxy",
+        "known": "known quasars",
+    }
     tops = sorted(int(top) for top in recall["top"].unique())
     lists = []
     for kind, title in (
-        ("unknown", "Known quasars skipped"), ("all", "Whole list, known quasars included"),
-    ):  # fmt: skip
+        ("unknown", "Known quasars skipped"),
+        ("all", "Whole list, known quasars included"),
+    ):
         rows = []
         part = recall[recall["list"] == kind]
         for group, lines in part.groupby("group", sort=False):
             found = lines.set_index("top")
-            n_catalogue, n_sky = (int(_float(lines.iloc[0][c])) for c in ("n_catalogue", "n_sky"))
+            n_catalogue, n_sky = (
+                int(cell_number(lines.iloc[0][c])) for c in ("n_catalogue", "n_sky")
+            )
             rows.append(
                 {
                     "group": names.get(str(group), str(group)),
                     "cells": [
-                        {"n": int(_float(found.loc[top, "n_found"])),
-                         "percent": 100.0 * _float(found.loc[top, "recall_catalogue"])}
+                        {
+                            "n": int(cell_number(found.loc[top, "n_found"])),
+                            "percent": 100.0 * cell_number(found.loc[top, "recall_catalogue"]),
+                        }
                         for top in tops
                     ],
-                    "n_catalogue": n_catalogue, "n_sky": n_sky,
+                    "n_catalogue": n_catalogue,
+                    "n_sky": n_sky,
                     "mean_rank": number(lines.iloc[0]["mean_rank"], 3),
                     "lost": _text(lines.iloc[0]["lost"]),
                 }
-            )  # fmt: skip
+            )
         if rows:
             lists.append({"title": title, "rows": rows})
     return {"tops": tops, "lists": lists}
@@ -280,27 +309,37 @@ def card(
     posteriors: pd.DataFrame | None,
 ) -> dict[str, Any]:
     """Everything on the card of one candidate; ``index`` is its place in ``images``."""
-    ra_deg, dec_deg = _float(row["ra_deg"]), _float(row["dec_deg"])
+    ra_deg, dec_deg = cell_number(row["ra_deg"]), cell_number(row["dec_deg"])
     ra, dec = sexagesimal(ra_deg, dec_deg)
     fluxes = models.get(int(row["id"]), {})
     return {
-        "id": int(row["id"]), "rank": int(row["rank"]),
-        "name": short_name(ra_deg, dec_deg), "ra": ra, "dec": dec,
-        "ra_deg": fixed(ra_deg, 6), "dec_deg": fixed(dec_deg, 6),
+        "id": int(row["id"]),
+        "rank": int(row["rank"]),
+        "name": short_name(ra_deg, dec_deg),
+        "ra": ra,
+        "dec": dec,
+        "ra_deg": fixed(ra_deg, 6),
+        "dec_deg": fixed(dec_deg, 6),
         "links": links(ra_deg, dec_deg),
-        "is_known": bool(row["is_known"]), "known_name": _text(row.get("known_name")),
+        "is_known": bool(row["is_known"]),
+        "known_name": _text(row.get("known_name")),
         "known_redshift": fixed(row.get("known_redshift"), 2),
-        "lensed": _float(row.get("p_lensed")) > 0.5,
-        "tile": _text(row.get("tile")), "reason": _text(row.get("reason")),
-        "score": fixed(row.get("score"), 1), "redshift": _redshift(row),
-        "terms": _terms(row), "chances": _chances(row),
-        "stamps": _stamps(images, index), "rgb": _rgb(images, index),
+        "lensed": cell_number(row.get("p_lensed")) > 0.5,
+        "tile": _text(row.get("tile")),
+        "reason": _text(row.get("reason")),
+        "score": fixed(row.get("score"), 1),
+        "redshift": _redshift(row),
+        "terms": _terms(row),
+        "chances": _chances(row),
+        "stamps": _stamps(images, index),
+        "rgb": _rgb(images, index),
         "chart": photometry_chart(_photometry(row, bands, fluxes)),
         "drawn": [(name, CLASS_NAMES.get(name, name)) for name in fluxes],
         "photometry": photometry_rows(row, bands),
-        "fits": _fits(row), "evidence": _evidence(row, bands),
+        "fits": _fits(row),
+        "evidence": _evidence(row, bands),
         "posteriors": posterior_rows(posteriors, int(row["id"])),
-    }  # fmt: skip
+    }
 
 
 def table_rows(
@@ -312,17 +351,23 @@ def table_rows(
     rows = []
     for raw in shown.to_dict("records"):
         row = {str(key): value for key, value in raw.items()}
-        ra_deg, dec_deg = _float(row["ra_deg"]), _float(row["dec_deg"])
+        ra_deg, dec_deg = cell_number(row["ra_deg"]), cell_number(row["dec_deg"])
         ra, dec = sexagesimal(ra_deg, dec_deg)
         index = place.get(int(row["id"]))
         rows.append(
             {
-                "id": int(row["id"]), "rank": int(row["rank"]), "has_card": row["id"] in with_card,
-                "rgb": _rgb(images, index), "name": short_name(ra_deg, dec_deg),
-                "ra": ra, "dec": dec, "is_known": bool(row["is_known"]),
+                "id": int(row["id"]),
+                "rank": int(row["rank"]),
+                "has_card": row["id"] in with_card,
+                "rgb": _rgb(images, index),
+                "name": short_name(ra_deg, dec_deg),
+                "ra": ra,
+                "dec": dec,
+                "is_known": bool(row["is_known"]),
                 "known_name": _text(row.get("known_name")),
                 "cells": [
-                    _cell(ra_deg, ra), _cell(dec_deg, dec),
+                    _cell(ra_deg, ra),
+                    _cell(dec_deg, dec),
                     _number_cell(_magnitude(row, "z"), 2),
                     _number_cell(_magnitude(row, "J"), 2),
                     _number_cell(row.get("z_quasar"), 2),
@@ -330,10 +375,11 @@ def table_rows(
                     _cell(row.get("p_lensed"), chance(row.get("p_lensed"))),
                     _cell(row.get("sed_term"), signed(row.get("sed_term"))),
                     _cell(row.get("learning_term"), signed(row.get("learning_term"), 2)),
-                    _island_cell(row), _number_cell(row.get("score"), 1),
+                    _island_cell(row),
+                    _number_cell(row.get("score"), 1),
                 ],
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -341,19 +387,20 @@ def photometry_rows(row: Mapping[str, Any], bands: Mapping[str, float]) -> list[
     """One line per band: flux, magnitude, significance."""
     lines = []
     for band in bands:  # in order
-        flux, error = (_float(row.get(f"flux_{part}ujy_{band}")) for part in ("", "err_"))
+        flux, error = (cell_number(row.get(f"flux_{part}ujy_{band}")) for part in ("", "err_"))
         detected = _flag(row.get(f"detected_{band}"))
         lines.append(
             {
                 "band": band,
                 "wavelength": fixed(bands[band], 2),
-                "flux": number(flux), "error": number(error, 3),
+                "flux": number(flux),
+                "error": number(error, 3),
                 "mag": fixed(_magnitude(row, band), 2),
                 "mag_error": fixed(row.get(f"mag_err_{band}"), 2) if detected else "–",
                 "significance": fixed(flux / error, 1) if error > 0 else "–",
                 "detected": detected,
             }
-        )  # fmt: skip
+        )
     return lines
 
 
@@ -368,20 +415,24 @@ def posterior_rows(posteriors: pd.DataFrame | None, object_id: int) -> list[dict
         parameters = []
         for key in map(str, r):
             name = key.removeprefix("median_")
-            middle = _float(r[key])
+            middle = cell_number(r[key])
             if key.startswith("median_") and math.isfinite(middle):
-                low, high = (_float(r.get(f"{end}_{name}")) for end in ("lo", "hi"))
+                low, high = (cell_number(r.get(f"{end}_{name}")) for end in ("lo", "hi"))
                 parameters.append(
-                    {"name": name.replace("_", " "), "value": number(middle),
-                     "up": number(high - middle, 2), "down": number(middle - low, 2)}
-                )  # fmt: skip
+                    {
+                        "name": name.replace("_", " "),
+                        "value": number(middle),
+                        "up": number(high - middle, 2),
+                        "down": number(middle - low, 2),
+                    }
+                )
         rows.append(
             {
                 "class": _text(r.get("class")),
                 "label": CLASS_NAMES.get(_text(r.get("class")), _text(r.get("class"))),
                 "ln_evidence": fixed(r["ln_evidence"], 1),
                 "error": fixed(r.get("ln_evidence_err"), 1),
-                "difference": fixed(_float(r["ln_evidence"]) - _float(best), 1),
+                "difference": fixed(cell_number(r["ln_evidence"]) - cell_number(best), 1),
                 "parameters": parameters,
             }
         )
@@ -390,15 +441,8 @@ def posterior_rows(posteriors: pd.DataFrame | None, object_id: int) -> list[dict
 
 def island_words(island: object) -> str:
     """Name of an island."""
-    value = _float(island)
+    value = cell_number(island)
     return "–" if not math.isfinite(value) or value < 0 else f"{value:.0f}"
-
-
-def _float(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
 
 
 def _flag(value: object) -> bool:
@@ -412,12 +456,12 @@ def _text(value: object) -> str:
 
 def _magnitude(row: Mapping[str, Any], band: str) -> float:
     """AB magnitude; NaN where it is missing, which tables write as 99."""
-    value = _float(row.get(f"mag_ab_{band}"))
+    value = cell_number(row.get(f"mag_ab_{band}"))
     return value if value < 90 else math.nan
 
 
 def _cell(value: object, text: str) -> dict[str, str]:
-    key = _float(value)
+    key = cell_number(value)
     return {"sort": repr(key) if math.isfinite(key) else "", "text": text}
 
 
@@ -432,7 +476,7 @@ def _island_cell(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _redshift(row: Mapping[str, Any]) -> str:
-    middle, low, high = (_float(row.get(f"z_quasar{end}")) for end in ("", "_lo", "_hi"))
+    middle, low, high = (cell_number(row.get(f"z_quasar{end}")) for end in ("", "_lo", "_hi"))
     if not math.isfinite(middle):
         return ""
     text = f"{middle:.2f}"
@@ -442,23 +486,33 @@ def _redshift(row: Mapping[str, Any]) -> str:
 def _terms(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     terms = []
     for name, label in _TERMS:
-        value = _float(row.get(name))
+        value = cell_number(row.get(name))
         length = 50.0 * min(abs(value), _TERM_FULL) / _TERM_FULL if math.isfinite(value) else 0.0
         missing = name != "sed_term" and not _flag(row.get("has_images"))
         terms.append(
-            {"label": label, "text": "no image" if missing else signed(value, 1),
-             "length": length, "for": value > 0, "full": abs(value) > _TERM_FULL}
-        )  # fmt: skip
+            {
+                "label": label,
+                "text": "no image" if missing else signed(value, 1),
+                "length": length,
+                "for": value > 0,
+                "full": abs(value) > _TERM_FULL,
+            }
+        )
     return terms
 
 
 def _chances(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"class": name, "label": label, "text": chance(row.get(f"p_{name}")),
-         "width": 100.0 * min(max(_float(row.get(f"p_{name}")), 0.0), 1.0)
-         if math.isfinite(_float(row.get(f"p_{name}"))) else 0.0}
+        {
+            "class": name,
+            "label": label,
+            "text": chance(row.get(f"p_{name}")),
+            "width": 100.0 * min(max(cell_number(row.get(f"p_{name}")), 0.0), 1.0)
+            if math.isfinite(cell_number(row.get(f"p_{name}")))
+            else 0.0,
+        }
         for name, label in CLASS_NAMES.items()
-    ]  # fmt: skip
+    ]
 
 
 def _stamps(images: ImageSet | None, index: int | None) -> list[dict[str, Any]]:
@@ -478,13 +532,17 @@ def _photometry(
     row: Mapping[str, Any], bands: Mapping[str, float], models: Mapping[str, np.ndarray]
 ) -> Photometry:
     def column(prefix: str) -> np.ndarray:
-        return np.array([_float(row.get(f"{prefix}_{band}")) for band in bands])
+        return np.array([cell_number(row.get(f"{prefix}_{band}")) for band in bands])
 
     detected = np.array([_flag(row.get(f"detected_{band}")) for band in bands], dtype=bool)
     return Photometry(
-        list(bands), np.array(list(bands.values()), dtype=float), column("flux_ujy"),
-        column("flux_err_ujy"), detected, models,
-    )  # fmt: skip
+        list(bands),
+        np.array(list(bands.values()), dtype=float),
+        column("flux_ujy"),
+        column("flux_err_ujy"),
+        detected,
+        models,
+    )
 
 
 def _fits(row: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -492,19 +550,27 @@ def _fits(row: Mapping[str, Any]) -> list[dict[str, str]]:
     lines = []
     for name, label in CLASS_NAMES.items():
         columns = (f"chi2_{name}", f"bic_{name}", f"p_{name}")
-        if any(math.isfinite(_float(row.get(column))) for column in columns):
+        if any(math.isfinite(cell_number(row.get(column))) for column in columns):
             chi2, bic, p = (row.get(column) for column in columns)
             lines.append(
-                {"class": name, "label": label, "chi2": fixed(chi2, 1), "bic": fixed(bic, 1),
-                 "p": chance(p)}
-            )  # fmt: skip
+                {
+                    "class": name,
+                    "label": label,
+                    "chi2": fixed(chi2, 1),
+                    "bic": fixed(bic, 1),
+                    "p": chance(p),
+                }
+            )
     return lines
 
 
 def _evidence(row: Mapping[str, Any], bands: Iterable[str]) -> list[dict[str, str]]:
     """All other columns of the candidate, with their units."""
-    shown = {f"{part}_{band}" for band in bands for part in (
-        "flux_ujy", "flux_err_ujy", "mag_ab", "mag_err", "detected")}  # fmt: skip
+    shown = {
+        f"{part}_{band}"
+        for band in bands
+        for part in ("flux_ujy", "flux_err_ujy", "mag_ab", "mag_err", "detected")
+    }
     shown |= {f"{part}_{name}" for name in CLASS_NAMES for part in ("chi2", "bic", "p")}
     shown |= {"reason", "id", "rank"}
     lines = []

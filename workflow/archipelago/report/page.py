@@ -24,10 +24,22 @@ from archipelago.report import charts, content
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Packages whose versions the report states, where they are installed.
 PACKAGES = (
-    "archipelago-survey", "snakemake", "numpy", "pandas", "astropy", "pyvo", "scipy", "torch",
-    "lightly", "umap-learn", "scikit-learn", "bagpipes", "nautilus-sampler", "lephare",
+    "archipelago-survey",
+    "snakemake",
+    "numpy",
+    "pandas",
+    "astropy",
+    "pyvo",
+    "scipy",
+    "torch",
+    "lightly",
+    "umap-learn",
+    "scikit-learn",
+    "bagpipes",
+    "nautilus-sampler",
+    "lephare",
     "astro-sedpy",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -85,17 +97,22 @@ def render_report(data: ReportData) -> str:
     its content security policy, and nothing is loaded from elsewhere.
     """
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
     style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         # Ours, not data: the template must not escape them.
-        script=Markup(script), style=Markup(style), script_hash=digest,
+        script=Markup(script),
+        style=Markup(style),
+        script_hash=digest,
         **context(data),
-    )  # fmt: skip
+    )
 
 
 def context(data: ReportData) -> dict[str, Any]:
@@ -119,9 +136,7 @@ def context(data: ReportData) -> dict[str, Any]:
         "sky": charts.sky_chart(points),
         "maps": _maps(data.maps, points),
         "n_map_shown": charts.MAX_POINTS,
-        "islands": content.island_rows(
-            data.enrichment, data.candidates, charts.N_ISLAND_COLOURS
-        ),
+        "islands": content.island_rows(data.enrichment, data.candidates, charts.N_ISLAND_COLOURS),
         "rows": content.table_rows(listed, data.images, ids),
         "cards": cards,
         "top": [card for card in cards if not card["is_known"]][:4],
@@ -131,9 +146,11 @@ def context(data: ReportData) -> dict[str, Any]:
         "versions": versions(),
         "config": yaml.safe_dump(
             _plain(data.config), sort_keys=False, allow_unicode=True, width=100
-        ) if data.config else "",
+        )
+        if data.config
+        else "",
         "image_note": _image_note(data.images),
-    }  # fmt: skip
+    }
 
 
 def versions() -> list[tuple[str, str]]:
@@ -187,9 +204,10 @@ def _searched(data: ReportData) -> list[tuple[str, str]]:
         words = [f"{m.get('name')} ({m.get('radius_arcsec')}″)" for m in partners]
         lines.append(("Matched with", ", ".join(words) or "nothing"))
     source = {
-        "service": "cutouts from the survey's image service", "fields": "images of one's own",
+        "service": "cutouts from the survey's image service",
+        "fields": "images of one's own",
         "none": "none",
-    }.get(str(_get(config, "images", "source")))  # fmt: skip
+    }.get(str(_get(config, "images", "source")))
     if source:
         lines.append(("Images", source))
     redshift = _get(config, "known_quasars", "min_redshift")
@@ -234,18 +252,24 @@ def _training(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
         for name in names:
             epoch = (
                 history["epoch"].to_numpy(dtype=float)
-                if "epoch" in history.columns else np.arange(1.0, len(history) + 1)
-            )  # fmt: skip
+                if "epoch" in history.columns
+                else np.arange(1.0, len(history) + 1)
+            )
             title = label if len(names) == 1 else f"{label} {name}"
             curves[title] = (epoch, history[name].to_numpy(dtype=float))
     chart = charts.curves_chart(curves, "epoch", "contrastive loss")
     if chart is None:
         return None
     ends = [
-        {"label": label, "epochs": f"{xs[-1]:.0f}", "last": content.number(ys[-1]),
-         "best": content.number(np.nanmin(ys) if np.isfinite(ys).any() else math.nan)}
-        for label, (xs, ys) in curves.items() if len(xs)
-    ]  # fmt: skip
+        {
+            "label": label,
+            "epochs": f"{xs[-1]:.0f}",
+            "last": content.number(ys[-1]),
+            "best": content.number(np.nanmin(ys) if np.isfinite(ys).any() else math.nan),
+        }
+        for label, (xs, ys) in curves.items()
+        if len(xs)
+    ]
     return {"chart": chart, "ends": ends}
 
 

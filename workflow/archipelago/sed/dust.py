@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 #: Galactic extinction A_b / E(B-V)_SFD98 [mag] per band. DES: Abbott et al. 2018,
-#: ApJS 239, 18, section 4.2 (R_b, which include the 0.86 rescaling of SFD98). VISTA J and
-#: Ks: Gonzalez-Fernandez et al. 2018, MNRAS 474, 5459, table 4. W1 and W2:
-#: Schlafly et al. 2019, ApJS 240, 30 (as tabulated for unWISE), rounded.
+#: ApJS 239, 18 (R_b, for the SFD98 map as it is). VISTA J and Ks: as released with the DES deep
+#: fields (Hartley et al. 2022, MNRAS 509, 3547). W1 and W2: the law of Fitzpatrick 1999, as
+#: in the Legacy Surveys' catalogues (legacysurvey.org/dr10/catalogs).
 GALACTIC_EXTINCTION_MAG = {
     "g": 3.186,
     "r": 2.140,
@@ -26,7 +26,7 @@ GALACTIC_EXTINCTION_MAG = {
 }
 
 #: Small Magellanic Cloud law as the sum of terms a / (x + 1/x + b), x = (lambda /
-#: lambda_i)^n: Pei 1992, ApJ 395, 130, table 4 (SMC): a, lambda_i [um], b, n.
+#: lambda_i)^n: Pei 1992, ApJ 395, 130 (SMC): a, lambda_i [um], b, n.
 _PEI_SMC = (
     (185.0, 0.042, 90.0, 2.0),
     (27.0, 0.08, 5.50, 4.0),
@@ -35,18 +35,18 @@ _PEI_SMC = (
     (0.012, 18.0, -1.80, 2.0),
     (0.030, 25.0, 0.0, 2.0),
 )
-#: R_V of the SMC bar in that table.
+#: R_V of the SMC, in the same paper.
 _PEI_SMC_RV = 2.93
 
 
 def smc_extinction(wavelength_aa: ArrayLike) -> Floats:
-    """Return A(lambda) / E(B-V) of the SMC bar at rest wavelengths [Angstrom] (Pei 1992)."""
+    """Return A(lambda) / E(B-V) of the SMC at rest wavelengths [Angstrom] (Pei 1992)."""
     wave_um = np.asarray(wavelength_aa, dtype=float) * 1e-4
     xi = np.zeros(wave_um.shape)
     for a, centre_um, b, n in _PEI_SMC:
         ratio = (wave_um / centre_um) ** n
         xi += a / (ratio + 1 / ratio + b)
-    # The table gives A(lambda)/A_B; A_B = (1 + R_V) E(B-V).
+    # The paper gives A(lambda)/A_B; A_B = (1 + R_V) E(B-V).
     return np.asarray(xi * (1 + _PEI_SMC_RV))
 
 

@@ -29,8 +29,8 @@ Floats = NDArray[np.float64]
 
 #: log10 of the mass formed that templates are made with [solar masses].
 REFERENCE_LOG_MASS = 10.0
-#: Ionisation parameter log U of HII regions and lifetime of birth clouds [Gyr]:
-#: Carnall et al. 2018, section 3.1.2 and 3.1.3 (their defaults).
+#: Ionisation parameter log U of HII regions (assumed; usual with BAGPIPES) and lifetime of birth
+#: clouds [Gyr] (BAGPIPES' default).
 _LOG_U = -3.0
 _BIRTH_CLOUD_GYR = 0.01
 _C_AA_PER_S = 2.99792458e18
@@ -88,7 +88,7 @@ def components(
     history : ``delayed`` (star formation ~ t exp(-t / tau)) or ``constant``.
     age_gyr : time since star formation began [Gyr].
     tau_gyr : e-folding time of the delayed history [Gyr].
-    av_mag : attenuation in V [mag], Calzetti law; birth clouds have twice that.
+    av_mag : attenuation in V [mag], Calzetti law; birth clouds have twice that (assumed).
     metallicity : in solar units.
     log_mass : log10 of the stellar mass formed [solar masses].
     """

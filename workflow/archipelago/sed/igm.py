@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archipelago.sed.cosmology import proper_path_mpc
+from archipelago.cosmology import proper_path_mpc
 
 Floats = NDArray[np.float64]
 
@@ -17,8 +17,8 @@ LYMAN_ALPHA_AA = 1215.67
 LYMAN_LIMIT_AA = 911.76
 #: Wavelength [Angstrom] of Lyman beta, gamma and delta, and the effective optical
 #: depth of each as a fraction of Lyman alpha's by the same gas. Fan et al. 2006,
-#: AJ 132, 117, section 3.1: tau_alpha/tau_beta = 2.25 and tau_alpha/tau_gamma = 4.4
-#: for effective optical depths; delta by the same trend of oscillator strengths.
+#: AJ 132, 117: tau_alpha/tau_beta = 2.25 and tau_alpha/tau_gamma = 4.4 for effective
+#: optical depths; delta is assumed, on the same trend.
 HIGHER_LINES = ((1025.72, 1 / 2.25), (972.54, 1 / 4.4), (949.74, 1 / 7.2))
 
 #: Lyman alpha effective optical depths below the fit of Bosman et al. are blended
@@ -30,10 +30,9 @@ def lyman_alpha_tau(redshift: ArrayLike) -> Floats:
     """Return the mean effective optical depth of Lyman alpha at a redshift of absorption.
 
     From 4.8 up: tau = 0.3 ((1 + z) / 5.8)^13.7 + 1.35 (Bosman et al. 2022, MNRAS
-    514, 55, eq. in section 4.2; fitted to z = 6 and used beyond it, where nothing
-    measurable is let through anyway). Below: 0.751 ((1 + z) / 4.5)^2.90 - 0.132
-    (Becker et al. 2013, MNRAS 430, 2067, eq. 5; z > 2.2), blended linearly from
-    z = 4.3 to 4.8 and cut at 0.
+    514, 55; fitted to z = 6 and used beyond it, where nothing measurable is let
+    through anyway). Below: 0.751 ((1 + z) / 4.5)^2.90 - 0.132 (Becker et al. 2013,
+    MNRAS 430, 2067), blended linearly from z = 4.3 to 4.8 (our choice) and cut at 0.
     """
     z = np.asarray(redshift, dtype=float)
     high = 0.3 * ((1 + z) / 5.8) ** 13.7 + 1.35
@@ -55,12 +54,13 @@ def transmission(
     wavelength_aa : observed wavelengths [Angstrom], (n_wave,).
     redshift : of the source.
     tau_scale : factor on all Lyman series optical depths, the sight line's
-        scatter about the mean; 0.7 to 1.4 spans the 68 % range of Bosman et al.
-        2022 (their fig. 7, bins of 50 comoving Mpc/h at z = 5 to 6).
+        scatter about the mean; 0.7 to 1.4 is roughly that between the sight lines
+        of Bosman et al. 2022 at z > 5.5 (rounded by us).
     proximity_mpc : proper distance [Mpc] from the quasar at which its own
         ionising light equals the background. Optical depths at r are divided by
-        1 + (proximity_mpc / r)^2 (Bajtlik et al. 1988, ApJ 327, 570, eq. 3 and 6). Zones
-        of z ~ 6 quasars reach 2 to 6 Mpc (Eilers et al. 2017, ApJ 840, 24); 0: none.
+        1 + (proximity_mpc / r)^2 (Bajtlik et al. 1988, ApJ 327, 570). The default is
+        assumed: zones of z ~ 6 quasars measure a few Mpc (Eilers et al. 2017, ApJ 840,
+        24); 0: none.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def _lyman_limit_tau(wavelength_aa: Floats, redshift: float) -> Floats:
 
     Path from the source to where a photon is redshifted to the limit, divided by
     the mean free path 37 ((1 + z) / 5)^-5.4 proper Mpc (Worseck et al. 2014, MNRAS
-    445, 1745, eq. 14; z = 2.3 to 5.5).
+    445, 1745; z = 2.3 to 5.5, used beyond it).
     """
     z_limit = wavelength_aa / LYMAN_LIMIT_AA - 1
     path = np.clip(proper_path_mpc(np.clip(z_limit, 0.0, redshift), redshift), 0.0, None)

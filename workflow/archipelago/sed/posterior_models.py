@@ -23,6 +23,7 @@ from scipy.special import ndtr, ndtri
 
 from archipelago.base.errors import DataError
 from archipelago.base.tables import require_columns
+from archipelago.cosmology import age_gyr
 from archipelago.passbands import Passband, passband_weights, write_ascii
 from archipelago.sed.dust import galactic_correction
 from archipelago.sed.galaxy import REFERENCE_LOG_MASS, GalaxyModel, components, import_bagpipes
@@ -351,7 +352,7 @@ class LensedModel:
         self.names = (*quasar.names, *LENS_NAMES)
         grid = np.empty((_LENS_REDSHIFTS.size, _LENS_LOG_AGES.size, _LENS_AV.size, n_band))
         for i, z in enumerate(_LENS_REDSHIFTS):
-            oldest = 0.95 * age_of_universe_gyr(float(z))
+            oldest = 0.95 * float(age_gyr(z))
             for j, log_age in enumerate(_LENS_LOG_AGES):
                 for k, av in enumerate(_LENS_AV):
                     grid[i, j, k] = galaxy.fluxes(
@@ -393,14 +394,6 @@ class LensedModel:
         ln_z = np.clip(np.log(z), nodes[0], nodes[-1])
         ln_flux = self._interpolate(np.column_stack([ln_z, log_age, av]))
         return np.asarray(np.exp(ln_flux) * 10 ** (log_mass - REFERENCE_LOG_MASS)[:, None])
-
-
-def age_of_universe_gyr(redshift: float) -> float:
-    """Return the age of the universe as BAGPIPES has it [Gyr] (H0 = 70, Omega_m = 0.3)."""
-    # t = 2 / (3 H0 sqrt(O_L)) asinh(sqrt(O_L / O_m) (1 + z)^-1.5), Peebles 1993, eq. 13.20.
-    hubble_time_gyr = 977.79222 / 70.0
-    age = 2 / (3 * np.sqrt(0.7)) * np.arcsinh(np.sqrt(0.7 / 0.3) * (1 + redshift) ** -1.5)
-    return float(hubble_time_gyr * age)
 
 
 class BagpipesModel:
@@ -470,7 +463,7 @@ class BagpipesModel:
         """BAGPIPES' uniform priors; ages are uniform up to the age of the universe."""
         parameters = np.array([self._fitted.prior.transform(row.copy()) for row in cube])
         age, z = self.names.index("age_gyr"), self.names.index("redshift")
-        oldest = np.array([0.99 * age_of_universe_gyr(value) for value in parameters[:, z]])
+        oldest = 0.99 * age_gyr(parameters[:, z])
         parameters[:, age] = _uniform(cube[:, age], (0.03, 1.0)) * oldest
         return parameters
 

@@ -25,8 +25,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from archipelago.base.arrays import save_arrays
 from archipelago.base.errors import ConfigError
-from archipelago.base.files import atomic_path
 from archipelago.base.progress import Progress
 from archipelago.base.tables import require_columns, write_table
 from archipelago.passbands import Passband
@@ -406,12 +406,6 @@ def _load_posterior(path: Path, mark: str) -> Posterior | None:
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         _LOG.warning("%s cannot be read (%s): fitted anew", path, error)
         return None
-
-
-def save_arrays(arrays: Mapping[str, NDArray[Any]], path: str | Path) -> None:
-    """Write an npz file, completely or not at all; its bytes depend on the content only."""
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def parameter_names(classes: Sequence[str], history: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from archipelago.sed.cosmology import SR_PER_DEG2, volume_mpc3_per_deg2
+from archipelago.cosmology import SR_PER_DEG2, volume_mpc3_per_deg2
 from archipelago.sed.quasar import REFERENCE_M1450
 from archipelago.sed.templates import ClassTemplates, Representatives
 
@@ -88,8 +88,9 @@ def star_prior(stars: ClassTemplates, section: Mapping[str, Any]) -> Prior:
     (a survey's typical |b|). Local densities and absolute magnitudes are those of
     the table of colours. The giants (density 0 there) share ``giants_per_deg2``, flat in
     magnitude over 5 mag. ``blend_fraction`` of stars have a WISE blend, shared equally
-    among the grid's blends: about 10^4 W1 sources per deg^2 (Wright et al. 2010)
-    times the beam's 28 arcsec^2 give 2 to 4 %.
+    among the grid's blends: 1 to 2 10^4 sources per deg^2 (AllWISE lists 7.5 10^8 over the
+    sky: Cutri et al. 2013) times 28 arcsec^2, a circle as wide as the beam's 6 arcsec
+    (Wright et al. 2010, AJ 140, 1868), give 2 to 4 %.
     """
     codes, group = np.unique(stars.parameters["type_code"], return_inverse=True)
     first = np.array([int(np.argmax(group == row)) for row in range(len(codes))])
@@ -119,16 +120,15 @@ def star_prior(stars: ClassTemplates, section: Mapping[str, Any]) -> Prior:
 def galaxy_prior(galaxies: ClassTemplates, section: Mapping[str, Any]) -> Prior:
     """Return galaxy counts: a Schechter mass function in comoving volume.
 
-    log M* = 10.9, alpha = -1.2 and phi* = 10^-2.6 (1 + z)^-1.6 per Mpc^3 and dex: a
-    rounding of Ilbert et al. 2013, A&A 556, A55, table 2 (z = 0.2 to 4). Mass here
-    is mass formed, 0.2 dex above the living stars' (Carnall et al. 2018, fig. 2 by eye).
+    log M* = 10.9, alpha = -1.2 and phi* = 10^-2.6 (1 + z)^-1.6 per Mpc^3 and dex: our
+    round description of Ilbert et al. 2013, A&A 556, A55 (z = 0.2 to 4), who fit two
+    components. Mass here is mass formed, 0.2 dex above the living stars' (assumed).
     Within a redshift, templates are equally likely but for dust, whose weight
     falls as exp(-A_V / ``av_scale_mag``), and for a torus: ``torus_share`` of
-    galaxies have one, shared equally among the grid's strengths (about 10 % of
-    massive galaxies at z ~ 1 host an AGN: Aird et al. 2012, ApJ 746, 90). Red quasars:
+    galaxies have one (assumed), shared equally among the grid's strengths. Red quasars:
     ``red_quasars_per_deg2_mag``, the shares falling as exp(-E(B-V) /
-    ``red_quasar_ebv_scale_mag``); about 1 in 5 of some 10 per deg^2 and mag at magnitude
-    20 (Richards et al. 2006, AJ 131, 2766, fig. 12; Glikman et al. 2012, ApJ 757, 51).
+    ``red_quasar_ebv_scale_mag``); both are assumed, some tenth of the quasars of magnitude
+    20 (counts: Richards et al. 2006, AJ 131, 2766; red ones: Glikman et al. 2012, ApJ 757, 51).
     """
     column = {key: values.astype(float) for key, values in galaxies.parameters.items()}
     red = column["red_quasar_ebv"] > 0
@@ -159,17 +159,18 @@ def galaxy_prior(galaxies: ClassTemplates, section: Mapping[str, Any]) -> Prior:
 def quasar_prior(quasars: ClassTemplates, section: Mapping[str, Any]) -> Prior:
     """Return quasar counts: a double power law luminosity function at z ~ 6.
 
-    log phi* = -8.75 [Mpc^-3 mag^-1] at z = 6 falling as 10^(-0.78 (z - 6)), M* = -26.38,
-    slopes -1.70 and -3.84 (Schindler et al. 2023, ApJ 943, 67, table 5; their k over z = 5.7 to
-    6.2 is used from 4.5 to 7.5), times ``density_scale``. Shapes: Gaussian in
-    UV slope about ``uv_slope_mean``; ln of line scales Gaussian about 0 with 0.6;
-    E(B-V) falls as exp(-|E| / ``ebv_scale_mag``); ln of the IGM's scale Gaussian, 0.35.
+    log phi* = -8.75 [Mpc^-3 mag^-1] at z = 6 falling as 10^(-0.7 (z - 6)), M* = -26.38,
+    slopes -1.70 and -3.84 (Schindler et al. 2023, ApJ 943, 67, table 4, first row; they find the
+    evolution constant from z = 4 to 7), times ``density_scale``. Shapes (assumed): Gaussian in
+    UV slope about ``uv_slope_mean``; ln of line scales Gaussian about 0 with 0.6, of Lyman
+    alpha's with 0.8; E(B-V) falls as exp(-|E| / ``ebv_scale_mag``); ln of the IGM's scale
+    Gaussian, 0.35.
     """
     z, group = np.unique(quasars.parameters["redshift"].astype(float), return_inverse=True)
     magnitude = REFERENCE_M1450 - _MAG_PER_LN * _LN_A
     bright = 10 ** (0.4 * (-3.84 + 1) * (magnitude + 26.38))
     faint = 10 ** (0.4 * (-1.70 + 1) * (magnitude + 26.38))
-    phi = 10**-8.75 * 10 ** (-0.78 * (z - 6))[:, None] / (bright + faint)[None, :]
+    phi = 10**-8.75 * 10 ** (-0.7 * (z - 6))[:, None] / (bright + faint)[None, :]
     depth = volume_mpc3_per_deg2(z) * _steps(z) * float(section["density_scale"])
     number = depth[:, None] * phi * _MAG_PER_LN
     column = {key: values.astype(float) for key, values in quasars.parameters.items()}
@@ -200,8 +201,7 @@ def lens_galaxy_prior(
     Mass: Gaussian in log10 of the mass formed, ``log_mass_mean`` and
     ``log_mass_sigma`` (the cross-section goes as sigma^4: massive galaxies
     dominate, Turner, Ostriker & Gott 1984, ApJ 284, 1). Redshift: Gaussian,
-    ``redshift_mean`` and ``redshift_sigma`` (deflectors of z ~ 6 quasars: Yue et al.
-    2022, ApJ 925, 169, peak at z ~ 0.5 to 1). Dust as for galaxies.
+    ``redshift_mean`` and ``redshift_sigma`` (assumed). Dust as for galaxies.
     """
     inside = representatives.cell >= 0
     z = galaxies.parameters["redshift"].astype(float)
@@ -223,9 +223,10 @@ def lens_galaxy_prior(
 def lensed_quasar_prior(prior: Prior, representatives: Representatives, fraction: float) -> Prior:
     """Return the counts of lensed quasars at the magnitude seen: a fraction of all quasars.
 
-    The fraction holds at the *magnified* flux, thus with magnification bias:
-    about 0.01 to 0.1 for bright quasars at z ~ 6 (Wyithe & Loeb 2002, Nature 417, 923;
-    Pacucci & Loeb 2019, ApJL 870, L12; Yue et al. 2022, ApJ 925, 169: below 0.02).
+    The fraction holds at the *magnified* flux, thus with magnification bias: 0.01 to
+    0.06 for the brightest quasars at z ~ 6 (magnitude 19), 0.004 to 0.008 at the depth of
+    surveys to magnitude 22 (Yue et al. 2022, ApJ 925, 169, abstract); earlier predictions
+    are higher (Wyithe & Loeb 2002, Nature 417, 923; Pacucci & Loeb 2019, ApJL 870, L12).
     """
     n_cell = len(representatives.index)
     inside = representatives.cell >= 0

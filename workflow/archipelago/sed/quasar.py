@@ -5,43 +5,44 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from archipelago.sed.cosmology import distance_modulus_mag
+from archipelago.cosmology import distance_modulus_mag
 from archipelago.sed.dust import smc_extinction
 from archipelago.sed.igm import transmission
 
 Floats = NDArray[np.float64]
 
-#: Power law's break [Angstrom] and slope d ln f_nu / d ln nu redwards of it:
-#: Temple, Hewett & Banerji 2021, MNRAS 508, 737, table 1.
+#: Power law's break [Angstrom]: Temple, Hewett & Banerji 2021, MNRAS 508, 737 (a default of
+#: their code qsogen).
 BREAK_AA = 3880.0
-RED_SLOPE = -0.593
-#: Slope bluewards: Vanden Berk et al. 2001, AJ 122, 549, section 4.1 find -0.44 for
-#: the total; Temple et al. +0.35 for the pure disc. The default lies between as the
-#: Balmer continuum and the iron bumps, added here, redden the total by about 0.2.
+#: Slope d ln f_nu / d ln nu redwards of the break: assumed. Temple et al. have +0.593 for the
+#: disc alone, to which they add a host galaxy; Glikman et al. 2006 (below) -0.92 for the total
+#: but hot dust; Vanden Berk et al. 2001, AJ 122, 549, -2.45 beyond 5000 A, in part host light.
+RED_SLOPE = -0.6
+#: Slope bluewards: assumed. Vanden Berk et al. 2001 (abstract) find -0.44 for the total, Temple
+#: et al. -0.349; it is bluer here as the Balmer continuum and the iron bumps are added to it.
 UV_SLOPE = -0.25
 #: Bluewards of Lyman alpha the continuum bends: f_nu ~ nu^-1.7 (Telfer et al.
-#: 2002, ApJ 565, 773, abstract: -1.76; Lusso et al. 2015, MNRAS 449, 4204: -1.70).
+#: 2002, ApJ 565, 773: -1.76; Lusso et al. 2015, MNRAS 449, 4204: -1.70); where it bends is assumed.
 FAR_UV_SLOPE = -1.70
 FAR_UV_BREAK_AA = 1000.0
 
-#: Height of the Balmer continuum over the power law at its edge (Temple et al. 2021, table 1:
-#: 0.135 of the flux at 3000 A) and its temperature [K] and edge [Angstrom]
-#: (Grandi 1982, ApJ 255, 25; Dietrich et al. 2003, ApJ 596, 817).
+#: Height of the Balmer continuum over the power law at 3000 A (assumed), its temperature [K] and
+#: edge [Angstrom] (Grandi 1982, ApJ 255, 25, in the form that qsogen gives it).
 BALMER_FRACTION = 0.135
 _BALMER_TEMPERATURE_K = 15_000.0
 _BALMER_EDGE_AA = 3646.0
 
-#: Hot dust: temperature [K] (Glikman et al. 2006, ApJ 640, 579: 1260 K) and f_nu over the power
-#: law's at 2 um (the same, fig. 6, by eye). At z > 4.5 W2 sees only its foot.
+#: Hot dust: temperature [K] (Glikman et al. 2006, ApJ 640, 579, abstract: 1260 K) and f_nu over
+#: the power law's at 2 um (assumed; qsogen's default is 4.0). At z > 4.5 W2 sees only its foot.
 HOT_DUST_FRACTION = 3.0
 _HOT_DUST_K = 1260.0
 
 #: Emission lines: name, wavelength [Angstrom], rest equivalent width [Angstrom],
-#: Gaussian sigma [Angstrom]. Vanden Berk et al. 2001, table 2, but Lyman alpha with
-#: N V, whose width is Banados et al. 2016's (ApJS 227, 11; mean 35 A after
-#: absorption, hence about 70 A before the IGM took its blue half). The iron
-#: complexes are Gaussian bumps after the template of Vestergaard & Wilkes 2001
-#: (ApJS 134, 1; ultraviolet) and Veron-Cetty et al. 2004 (A&A 417, 515; optical).
+#: Gaussian sigma [Angstrom]. After Vanden Berk et al. 2001, table 2, rounded by us and not
+#: checked line by line, but Lyman alpha with N V, whose width follows Banados et al. 2016
+#: (ApJS 227, 11; mean about 35 A after absorption, hence about 70 A before the IGM took its
+#: blue half). The iron complexes are Gaussian bumps set by us, after the looks of Vestergaard &
+#: Wilkes 2001 (ApJS 134, 1; ultraviolet) and Veron-Cetty et al. 2004 (A&A 417, 515; optical).
 LINES = (
     ("Lya", 1216.25, 70.0, 14.0),
     ("OVI", 1033.0, 9.8, 8.0),
@@ -91,12 +92,12 @@ def rest_spectrum(
     Parameters
     ----------
     wavelength_aa : rest wavelengths [Angstrom].
-    uv_slope : d ln f_nu / d ln nu from 1000 to 3880 A; spread about 0.3 between
-        quasars (Vanden Berk et al. 2001; Mazzucchelli et al. 2017, ApJ 849, 91: z > 6.5).
+    uv_slope : d ln f_nu / d ln nu from 1000 to 3880 A; we take a spread of about 0.3
+        between quasars.
     line_scale : factor on the equivalent widths of all lines but Lyman alpha,
-        N V and O VI. The Baldwin effect and its scatter span 0.3 to 2.
-    lya_scale : factor on those three; weak-line quasars, some 10 to 15 % at z ~ 6, have
-        < 0.3 (Banados et al. 2016).
+        N V and O VI. The Baldwin effect and its scatter span some 0.3 to 2 (assumed).
+    lya_scale : factor on those three; weak-line quasars, some 10 to 15 % at z ~ 6
+        (Banados et al. 2016), have less than about 0.3.
     ebv : SMC-type E(B-V) [mag]; negative values, down to -0.05, stand for
         spectra bluer than the law allows for.
     balmer_fraction : Balmer continuum over power law at 3000 A.
@@ -146,7 +147,7 @@ def _power_law(wave: Floats, uv_slope: float) -> Floats:
 
 
 def _balmer(wave: Floats, uv_slope: float) -> Floats:
-    """Return the Balmer continuum relative to the power law at 3000 A (Grandi 1982, eq. 7).
+    """Return the Balmer continuum relative to the power law at 3000 A (Grandi 1982).
 
     Optical depth 1 at the edge, falling as (lambda / edge)^3; above the edge it
     is drowned in blended high-order lines, drawn as a smooth fall over 100 A.

@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archipelago.base.errors import ConfigError, InputError
-from archipelago.base.files import atomic_path
+from archipelago.base.arrays import open_arrays, save_arrays
+from archipelago.base.errors import ConfigError
+from archipelago.cosmology import age_gyr
 from archipelago.passbands import Passband, passband_weights
-from archipelago.sed.cosmology import hubble_km_s_mpc
 from archipelago.sed.dwarf import DwarfTable, load_dwarfs
 from archipelago.sed.galaxy import GalaxyModel
 from archipelago.sed.igm import transmission
@@ -112,8 +112,7 @@ class TemplateSet:
             arrays[f"{name}/fluxes"] = templates.fluxes
             for parameter, values in templates.parameters.items():
                 arrays[f"{name}/parameters/{parameter}"] = values
-        with atomic_path(path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
+        save_arrays(arrays, path)
 
 
 def load_templates(path: str | Path) -> TemplateSet:
@@ -124,9 +123,8 @@ def load_templates(path: str | Path) -> TemplateSet:
     InputError
         If the file cannot be read or is not a set of templates.
     """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {key: data[key] for key in data.files}
+    with open_arrays("the templates", path) as stored:
+        arrays = dict(stored)
         classes = {}
         for name in GRID_CLASSES:
             start = f"{name}/parameters/"
@@ -146,12 +144,6 @@ def load_templates(path: str | Path) -> TemplateSet:
             lensed_galaxies=groups["galaxy"],
             spec=json.loads(str(arrays["spec"])),
         )
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise InputError(
-            f"cannot read the templates: {error}",
-            where=str(path),
-            next_step="delete the file and run the rule 'templates' again",
-        ) from error
 
 
 def build_templates(
@@ -272,14 +264,6 @@ def quasar_templates(
     return ClassTemplates(np.concatenate(fluxes), dict(zip(names, columns, strict=True)))
 
 
-def _universe_age_gyr(redshift: float) -> float:
-    """Return the age of the Universe at a redshift [Gyr], by the trapezium rule to z = 1000."""
-    z = np.expm1(np.linspace(np.log1p(redshift), np.log(1001.0), 4000))
-    integrand = 1 / ((1 + z) * hubble_km_s_mpc(z))
-    # 977.8 Gyr = 1 Mpc / (km/s)
-    return float(np.trapezoid(integrand, z) * 977.8)
-
-
 def galaxy_templates(
     section: Mapping[str, Any], passbands: Mapping[str, Passband]
 ) -> ClassTemplates:
@@ -308,7 +292,7 @@ def galaxy_templates(
     fluxes: list[Floats] = []
     rows: list[tuple[float, ...]] = []
     for z in axis(section, "redshift", where):
-        limit = _universe_age_gyr(float(z))
+        limit = float(age_gyr(z))
         youngest = min(age for _, age, _ in histories)
         dust = None
         for history, age, tau in histories:
@@ -364,8 +348,8 @@ def _grid_for(passbands: Mapping[str, Passband]) -> Floats:
 def torus_shape(wavelength_aa: Floats) -> Floats:
     """Return f_nu of an obscured nucleus at rest wavelengths [Angstrom], 1 at 1.6 um.
 
-    f_nu ~ nu^-2 over 1 to 5 um (obscured AGN in the WISE bands: Assef et al. 2010,
-    ApJ 713, 970, fig. 1, by eye), cut off bluewards by dust sublimating near 1500 K, drawn as
+    f_nu ~ nu^-2 over 1 to 5 um (assumed, after the looks of the AGN template of Assef et al.
+    2010, ApJ 713, 970), cut off bluewards by dust sublimating near 1500 K, drawn as
     exp(-(1 um / lambda)^2).
     """
     um = np.asarray(wavelength_aa, dtype=float) * 1e-4
@@ -380,8 +364,8 @@ def star_templates(
 
     ``wise_blend`` lists the flux in W1 of an unresolved neighbour (WISE's beam is
     6 arcsec wide: Wright et al. 2010, AJ 140, 1868) over the star's own; in W2 the
-    neighbour has ``blend_w2_over_w1`` of its W1 flux (f_nu; 0.8 to 1.2 are galaxies at
-    z ~ 0.5 to 1.5: Assef et al. 2010, ApJ 713, 970, fig. 1). ``giants`` keeps or drops them.
+    neighbour has ``blend_w2_over_w1`` of its W1 flux (f_nu; we take 1, about a galaxy at
+    z ~ 1). ``giants`` keeps or drops them.
     """
     keep = np.ones(len(table.type_code), bool)
     if not section.get("giants", True):

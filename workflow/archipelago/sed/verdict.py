@@ -56,6 +56,7 @@ _LN_LIMIT = 500.0
 
 #: What each column of the table of verdicts is.
 ABOUT = {
+    "id": "identifier of the object",
     "sed_status": "ok, or what was not possible: no_usable_band, nothing_detected, few_bands",
     "n_bands_sed": "bands that counted",
     "log_odds_quasar": "ln of (p_quasar + p_lensed) over the rest",
@@ -63,7 +64,6 @@ ABOUT = {
     "z_quasar": "median of the redshift's distribution if quasar or lensed quasar",
     "z_quasar_lo": "16 % of it",
     "z_quasar_hi": "84 % of it",
-    "bic_star": "k ln n - 2 ln L, k = parameters that vary in the class's grid and one amplitude",
     "z_galaxy": "redshift of the best galaxy",
     "z_lens_galaxy": "redshift of the galaxy of the best galaxy + quasar",
     "z_lensed_quasar": "redshift of the quasar of the best galaxy + quasar",
@@ -76,6 +76,20 @@ ABOUT = {
     "av_galaxy": "A_V, Calzetti law, of the best galaxy [mag]",
     "log_mass_galaxy": "log10 of the mass formed of the best galaxy [solar masses]",
     "log_mass_lens_galaxy": "the same of the galaxy of the best galaxy + quasar, in the aperture",
+    "best_lensed_quasar_template": "row of the quasar in the best galaxy + quasar",
+    "best_lensed_galaxy_template": "row of the galaxy in the best galaxy + quasar",
+    "best_lensed_quasar_amplitude": "its amplitude; 1 is M1450 = -26",
+    "best_lensed_galaxy_amplitude": "its amplitude; 1 is 10^10 solar masses formed",
+    **{f"chi2_{name}": f"chi2 of the best {name}, model error included" for name in CLASSES},
+    **{f"ln_likelihood_{name}": f"ln L of the best {name}, fluxes in uJy" for name in CLASSES},
+    **{
+        f"bic_{name}": "k ln n - 2 ln L, k = parameters that vary in the grid, and amplitudes"
+        for name in CLASSES
+    },
+    **{f"best_{name}_template": f"row of the best {name} template" for name in GRID_CLASSES},
+    **{f"best_{name}_amplitude": f"amplitude of the best {name}" for name in GRID_CLASSES},
+    **{f"ln_evidence_{name}": "ln of marginal likelihood times prior" for name in _PROBABILITIES},
+    **{f"p_{name}": f"probability of {name}; the five sum to 1" for name in _PROBABILITIES},
 }
 
 

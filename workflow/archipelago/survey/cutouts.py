@@ -33,7 +33,7 @@ from archipelago.base.losses import (
 from archipelago.base.progress import Progress
 from archipelago.survey.http import BadContentError, HttpClient, RequestError, excerpt
 from archipelago.survey.sia import IMAGE_EXTENSION, Candidate, choose_images, list_images
-from archipelago.survey.votable import quiet_parsing
+from archipelago.survey.votable import parsing
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,13 +103,11 @@ class FitsReader:
         if not body.startswith(b"SIMPLE  ="):
             # Also keeps compressed bodies out, which could unpack without bound.
             raise BadContentError("not a FITS file", excerpt(body, 100))
-        try:
-            with quiet_parsing(), fits.open(io.BytesIO(body), memmap=False) as hdus:
-                self.data, self.header = _first_image(hdus, len(body))
-        except BadContentError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a broken file can break the reader anywhere
-            raise BadContentError("not a FITS file", f"{type(error).__name__}: {error}") from error
+        with (
+            parsing("not a FITS file"),
+            fits.open(io.BytesIO(body), memmap=False) as hdus,
+        ):
+            self.data, self.header = _first_image(hdus, len(body))
 
 
 def _first_image(hdus: fits.HDUList, n_bytes: int) -> tuple[np.ndarray, fits.Header]:
@@ -190,17 +188,12 @@ def _pixel_of(
     header: fits.Header, ra_deg: float, dec_deg: float, pixel_scale_arcsec: float
 ) -> tuple[float, float]:
     """Return the object's pixel (x, y), the first pixel's centre being 0."""
-    try:
-        with quiet_parsing():
-            wcs = WCS(header)
-            if not wcs.has_celestial or wcs.naxis != 2:
-                raise BadContentError("no WCS")
-            scales_arcsec = proj_plane_pixel_scales(wcs) * 3600
-            x, y = (float(v) for v in wcs.all_world2pix([[ra_deg, dec_deg]], 0)[0])
-    except BadContentError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a stranger's WCS can fail in many ways
-        raise BadContentError("no WCS", f"{type(error).__name__}: {error}") from error
+    with parsing("no WCS"):
+        wcs = WCS(header)
+        if not wcs.has_celestial or wcs.naxis != 2:
+            raise BadContentError("no WCS")
+        scales_arcsec = proj_plane_pixel_scales(wcs) * 3600
+        x, y = (float(v) for v in wcs.all_world2pix([[ra_deg, dec_deg]], 0)[0])
     if not (np.abs(scales_arcsec / pixel_scale_arcsec - 1) <= SCALE_TOLERANCE).all():
         raise BadContentError(
             "pixel scale",

@@ -544,9 +544,15 @@ def _from_exception(error: Exception, url: str, attempt: int) -> RequestError:
     else:
         reason, what = "broken answer", "the answer cannot be read"
     return RequestError(
-        f"{what} ({type(error).__name__}: {text[:200]})",
+        f"{what} ({type(error).__name__}: {_cause(error)[:200]})",
         url=url,
         reason=reason,
         attempts=attempt,
         next_step="check the address and the network, then run again",
     )
+
+
+def _cause(error: Exception) -> str:
+    """Return the words of what lies behind an error of urllib3, which buries them."""
+    inner = error.args[0] if error.args else None
+    return str(getattr(inner, "reason", None) or error)

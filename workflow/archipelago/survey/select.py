@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +19,29 @@ ABOUT = {
     "id": "identifier in the survey",
     "ra_deg": "right ascension, ICRS, in the survey",
     "dec_deg": "declination, ICRS, in the survey",
+    "ebv_sfd98": "Galactic E(B-V), Schlegel et al. (1998), in the survey",
+}
+
+_ABOUT_BANDS = {
+    "mag_ab_": "magnitude as the survey gives it, 99 where missing",
+    "mag_err_": "error of the magnitude as the survey gives it, 99 where missing",
+    "flux_ujy_": "flux as the survey gives it",
+    "flux_err_ujy_": "error of the flux as the survey gives it",
+    "value_": "magnitude or flux as the survey gives it",
+    "error_": "its error as the survey gives it",
 }
 
 _INT64_MAX = np.iinfo(np.int64).max
+
+
+def describe_sources(columns: Iterable[str]) -> dict[str, str]:
+    """Return a sentence on each column of `sources`."""
+    about = {name: text for name, text in ABOUT.items() if name in columns}
+    for name in columns:
+        for start, text in _ABOUT_BANDS.items():
+            if name.startswith(start):
+                about[name] = f"{text} ({name.removeprefix(start)})"
+    return about
 
 
 class Tap(Protocol):

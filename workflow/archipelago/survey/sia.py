@@ -10,6 +10,7 @@ servers.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ import pandas as pd
 from archipelago.survey.http import HttpClient, RequestError, require_safe_link
 from archipelago.survey.votable import Reader, Reply, require_ok
 from archipelago.survey.xmatch import separation_arcsec
+
+_LOG = logging.getLogger(__name__)
 
 #: Largest list of images read [bytes]; the recorded one has 156 rows and 0.3 MB.
 MAX_LIST_BYTES = 20_000_000
@@ -121,9 +124,9 @@ def choose_images(
             continue
         try:
             url = require_safe_link(address, service_url)
-        except RequestError:
-            # The same address would be refused anyway; the band is then missing
-            # unless another row has it.
+        except RequestError as error:
+            # The band is then missing, unless another row has it.
+            _LOG.warning("the list of images holds a link that is not followed: %s", error)
             continue
         candidate = Candidate(url, _BAND_IN_NAME.sub("", name) or url)
         found[band].setdefault(candidate, distance_arcsec)

@@ -119,7 +119,7 @@ class TapClient:
                 yield
         except ServiceError:
             raise
-        except Exception as error:  # noqa: BLE001 - it raises many kinds
+        except Exception as error:  # it raises many kinds
             raise ServiceError(
                 f"the service answers with what is not a TAP job: {type(error).__name__}: {error}",
                 url=self.service.url,

@@ -44,6 +44,27 @@ def quiet_parsing() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def parsing(reason: str, body: bytes = b"") -> Iterator[None]:
+    """Read what a server sent, in silence; whatever goes wrong is `BadContentError`.
+
+    A broken file can break its reader anywhere, so that every exception counts.
+
+    Parameters
+    ----------
+    reason : what the content is not, in a few words, such as ``"not a FITS file"``.
+    body : shown from its beginning in the error; empty: not shown.
+    """
+    try:
+        with quiet_parsing():
+            yield
+    except BadContentError:
+        raise
+    except Exception as error:
+        begins = f"; it begins: {excerpt(body, 100)}" if body else ""
+        raise BadContentError(reason, f"{type(error).__name__}: {error}{begins}") from error
+
+
 def check_xml(body: bytes) -> None:
     """Raise `BadContentError` unless ``body`` can be given to an XML parser.
 
@@ -132,16 +153,8 @@ def read_reply(body: bytes) -> Reply:
         although its status is OK.
     """
     check_xml(body)
-    try:
-        with quiet_parsing():
-            document = votable.parse(io.BytesIO(body), verify="ignore")
-            return _read_document(document)
-    except BadContentError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a stranger's XML can break the parser anywhere
-        raise BadContentError(
-            "not a VOTable", f"{type(error).__name__}: {error}; it begins: {excerpt(body, 100)}"
-        ) from error
+    with parsing("not a VOTable", body):
+        return _read_document(votable.parse(io.BytesIO(body), verify="ignore"))
 
 
 class Reader:

@@ -204,6 +204,26 @@ class XMatchClient:
         return reply.frame()
 
 
+def describe_partners(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return a sentence on each column that `match_catalogues` adds.
+
+    Parameters
+    ----------
+    specs : as of `match_catalogues`.
+    """
+    about: dict[str, str] = {}
+    for spec in specs:
+        name, source = spec["name"], spec["vizier_id"]
+        about[f"id_{name}"] = f"{spec['columns']['id']} of {source}"
+        about[f"ra_deg_{name}"] = f"right ascension of the partner, ICRS, from {source}"
+        about[f"dec_deg_{name}"] = f"declination of the partner, ICRS, from {source}"
+        about[f"separation_arcsec_{name}"] = f"distance to the partner in {source}"
+        for band, column in spec["bands"].items():
+            about[f"value_{band}"] = f"{column['value']} of {source}, as {column['system']}"
+            about[f"error_{band}"] = f"{column['error']} of {source}, as {column['system']}"
+    return about
+
+
 def match_catalogues(
     sources: pd.DataFrame,
     specs: Sequence[Mapping[str, Any]],
