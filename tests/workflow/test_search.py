@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from workflow_checkout import Checkout, planned_rules, search_of
 
@@ -120,3 +122,23 @@ def test_twice_from_scratch_is_the_same(
         with np.load(again.result(name)) as one, np.load(finished.result(name)) as two:
             np.testing.assert_array_equal(one["ids"], two["ids"])
             np.testing.assert_allclose(one["features"], two["features"], atol=1e-5)
+
+
+def test_every_column_is_described_and_documented(finished: Checkout) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
+    documented = set(re.findall(r"`([\w(), ]+)`", page))
+    documented |= {
+        start + name.rpartition(")_")[2]
+        for name in documented
+        if ")_" in name
+        for start in ("median_", "lo_", "hi_", "best_")
+    }
+    tables = [*finished.result("").rglob("*.parquet")]
+    assert tables
+    for table in tables:
+        for field in pq.read_schema(table):
+            name = re.sub(r"_(g|r|i|z|Y|J|K|W1|W2)$", "_B", field.name)
+            name = re.sub(r"_(allwise|vhs)$", "_NAME", name)
+            name = re.sub(r"island_seed_\d+", "island_seed_N", name)
+            assert name in documented, f"{table.name}: {field.name} is not in docs/outputs.md"
+            assert (field.metadata or {}).get(b"description"), f"{table.name}: {field.name}"
