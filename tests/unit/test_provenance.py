@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,19 @@ def test_every_script_can_be_hashed_and_its_imports_exist() -> None:
     for script in scripts:
         assert len(provenance.code_hash(script)) == 12
         assert provenance.imported_modules(script), f"{script.name} uses nothing of the library"
+
+
+def test_a_file_s_mark_follows_its_content_or_where_large_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "query.adql"
+    path.write_text("SELECT 1")
+    before = provenance.file_mark(path)
+    os.utime(path, (1, 1))
+    assert provenance.file_mark(path) == before
+    path.write_text("SELECT 2")
+    assert provenance.file_mark(path) != before
+    monkeypatch.setattr(provenance, "_READ_WHOLE_BYTES", 3)
+    large = provenance.file_mark(path)
+    os.utime(path, (1, 1))
+    assert provenance.file_mark(path) != large

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,3 +121,42 @@ def test_a_change_of_a_query_re_runs_the_query(finished: Checkout) -> None:
     finally:
         path.write_text(before)
     assert {"select", "match"} <= plan
+
+
+@pytest.mark.parametrize(
+    ("made", "path", "value", "expected"),
+    [
+        ("tiles/*/photometry.parquet", "photometry.detection_sigma", 2.5, PHOTOMETRY),
+        ("learning/*/model.pt", "learning.temperature", 0.2, LEARNING),
+        ("candidates.parquet", "candidates.weight_island", 0.4, RANK),
+    ],
+)
+def test_a_change_is_not_forgotten_when_its_first_rule_failed(
+    finished: Checkout, tmp_path: Path, made: str, path: str, value: Any, expected: set[str]
+) -> None:
+    """Snakemake removes and forgets what a failed job had made; what follows is old still."""
+    failed = copy_without(finished, tmp_path / "checkout", made)
+    plan = set(planned_rules(failed.snakemake("-n", change=nested(path, value))))
+    assert plan == expected
+
+
+def test_a_change_of_a_query_is_not_forgotten_when_it_failed(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    failed = copy_without(finished, tmp_path / "checkout", "tiles/*/sources.parquet")
+    query = failed.folder / "data" / "queries" / "des_dr2.adql"
+    query.write_text(query.read_text().replace("21.0", "20.9"))
+    assert set(planned_rules(failed.snakemake("-n"))) == {"select", "match", *PHOTOMETRY}
+
+
+def copy_without(finished: Checkout, folder: Path, made: str) -> Checkout:
+    """Return a copy of a search as it is after the jobs that make some files failed."""
+    failed = Checkout(folder, finished.overlays)
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    files = sorted(failed.result("").glob(made))
+    assert files
+    names = [str(file.relative_to(folder)) for file in files]
+    assert failed.snakemake("--cleanup-metadata", *names).returncode == 0
+    for file in files:
+        file.unlink()
+    return failed

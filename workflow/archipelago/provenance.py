@@ -95,3 +95,15 @@ def _find(name: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+#: Files up to this size are told apart by their content, larger ones by size and time [bytes].
+_READ_WHOLE_BYTES = 10_000_000
+
+
+def file_mark(path: str | Path) -> str:
+    """Return a text that changes when a file does: soon, also for files of gigabytes."""
+    state = Path(path).stat()
+    if state.st_size > _READ_WHOLE_BYTES:
+        return f"{state.st_size} bytes of {state.st_mtime_ns} ns"
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -22,6 +22,7 @@ rule candidates:
         candidates=CONFIG.candidates.plain(),
         match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,
         code=code("candidates"),
+        follows=follows(*SEARCH.evidence_rules),
     message:
         "Rank the candidates"
     script:

@@ -21,6 +21,7 @@ rule catalogue:
     params:
         tiles=SEARCH.tiles,
         code=code("catalogue"),
+        follows=follows(SEARCH.photometry_rule),
     message:
         "Gather the catalogue of {params.tiles}"
     script:
@@ -45,6 +46,7 @@ rule losses:
         runtime=minutes(15),
     params:
         code=code("losses"),
+        follows=follows("images" if SEARCH.has_images else "catalogue"),
     message:
         "Gather all losses and check that every object is accounted for"
     script:

@@ -1,6 +1,8 @@
 # Configuration, names of files and resources, for all stages. No rules here.
 import os
 import sys
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -18,7 +20,7 @@ os.environ.update(
 from archipelago.base.errors import ArchipelagoError
 from archipelago.config.load import load_config
 from archipelago.config.search import Search
-from archipelago.provenance import code_hash
+from archipelago.provenance import code_hash, file_mark
 
 try:
     CONFIG = load_config(config, Path(workflow.basedir))
@@ -73,6 +75,41 @@ def source_file(path):
 def code(script):
     """Hash of the code of a stage; a change re-runs it, and what follows."""
     return code_hash(WORKFLOW / "scripts" / f"{script}.py")
+
+
+def follows(*rule_names):
+    """Param: hash of all that the rules before a job were asked for.
+
+    Snakemake takes a file as up to date even if one that it was made from is missing by
+    now. So where a rule fails or is interrupted after a change, what follows it would be
+    kept as it was before the change, were it not for this param.
+    """
+
+    def asked(wildcards):
+        return asked_for(rule_names)
+
+    asked.rule_names = rule_names
+    return asked
+
+
+@cache
+def asked_for(rule_names):
+    """Hash of the params of rules and of files that no rule makes, and of the rules before them.
+
+    What differs from job to job of a rule is left out.
+    """
+    parts = []
+    for name in rule_names:
+        rule_before = getattr(rules, name)
+        for key, value in rule_before.params.items():
+            if hasattr(value, "rule_names"):
+                value = asked_for(value.rule_names)
+            if not callable(value):
+                parts.append(f"{name}.{key} = {value!r}")
+        for path in map(str, rule_before.input):
+            if not path.startswith("results/") and Path(path).is_file():
+                parts.append(f"{name}: {file_mark(path)}")
+    return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
 def memory_mb(base, per_input_mb=0.0):

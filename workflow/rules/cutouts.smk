@@ -23,6 +23,7 @@ rule cutouts:
     params:
         **CONFIG.images.plain(without={"source", "fields", "detect"}),
         code=code("cutouts"),
+        follows=follows(SEARCH.photometry_rule),
     message:
         "Fetch the cutouts of tile {wildcards.tile}"
     script:

@@ -24,6 +24,7 @@ rule images:
     params:
         tiles=SEARCH.tiles,
         code=code("images"),
+        follows=follows("catalogue", SEARCH.cutouts_rule),
     message:
         "Gather the cutouts"
     script:

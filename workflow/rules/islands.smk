@@ -19,6 +19,7 @@ rule map:
     params:
         map=CONFIG.islands.map.plain(),
         code=code("map"),
+        follows=follows("features"),
     message:
         "Map of the features, seed {wildcards.seed}"
     script:
@@ -49,6 +50,7 @@ rule islands:
         match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,
         seeds=CONFIG.learning.seeds,
         code=code("islands"),
+        follows=follows("map", "catalogue", "known_quasars"),
     message:
         "Islands and their enrichment in known quasars"
     script:

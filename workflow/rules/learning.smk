@@ -26,6 +26,7 @@ rule train:
         seed=lambda wildcards: int(wildcards.seed),
         checkpoints=result("learning/checkpoints/seed-{seed}"),
         code=code("train"),
+        follows=follows("images"),
     message:
         "Train the network, seed {wildcards.seed}"
     script:
@@ -50,6 +51,7 @@ rule features:
         runtime=minutes(60),
     params:
         code=code("features"),
+        follows=follows("train"),
     message:
         "Features of every image, seed {wildcards.seed}"
     script:

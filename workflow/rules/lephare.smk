@@ -21,6 +21,7 @@ rule lephare:
         passbands=CONFIG.sed.passbands,
         lephare=CONFIG.lephare.plain(without={"data"}),
         code=code("lephare"),
+        follows=follows("catalogue"),
     message:
         "Fit every object with LePHARE"
     script:

@@ -26,6 +26,7 @@ rule posteriors:
         sed=CONFIG.sed.fit.plain(without={"memory_mb"}),
         partial=result("posteriors/partial"),
         code=code("posteriors"),
+        follows=follows("candidates"),
     message:
         "Posteriors, shard {wildcards.shard}"
     script:

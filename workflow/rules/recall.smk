@@ -23,6 +23,7 @@ rule recall:
     params:
         top=CONFIG.truth.top,
         code=code("recall"),
+        follows=follows("candidates", "losses"),
     message:
         "Measure the ranking against the truth"
     script:

@@ -28,6 +28,9 @@ rule report:
         bands=CONFIG.photometry.bands,
         left_out=SEARCH.left_out,
         code=code("report"),
+        follows=follows(
+            "posteriors", "losses", *(["recall"] if SEARCH.has_truth else [])
+        ),
     message:
         "Write the report"
     script:

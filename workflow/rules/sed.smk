@@ -45,6 +45,7 @@ rule sed:
     params:
         sed=CONFIG.sed.fit.plain(without={"memory_mb"}),
         code=code("sed"),
+        follows=follows("catalogue", "templates"),
     message:
         "Fit every object as star, galaxy, quasar and lensed quasar"
     script:

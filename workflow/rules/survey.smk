@@ -54,6 +54,7 @@ rule match:
         catalogues=[partner.plain() for partner in CONFIG.match],
         max_rows=CONFIG.survey.max_rows,
         code=code("match"),
+        follows=follows("select"),
     message:
         "Cross-match tile {wildcards.tile}"
     script:
@@ -85,6 +86,7 @@ rule photometry:
         survey_bands={name: band.plain() for name, band in CONFIG.survey.bands.items()},
         catalogues=[partner.plain() for partner in CONFIG.match],
         code=code("photometry"),
+        follows=follows("match"),
     message:
         "Photometry and cuts in tile {wildcards.tile}"
     script:

@@ -47,6 +47,25 @@ class Search:
         return "survey" if self.config.catalogue.file is None else "own_catalogue"
 
     @property
+    def photometry_rule(self) -> str:
+        """The rule that makes the photometry of a tile."""
+        return {"survey": "photometry", "own_catalogue": "ingest", "own_images": "detect"}[
+            self.origin
+        ]
+
+    @property
+    def cutouts_rule(self) -> str:
+        """The rule that makes the cutouts of a tile."""
+        return "cutouts" if self.cutouts_from_service else "detect"
+
+    @property
+    def evidence_rules(self) -> list[str]:
+        """The rules that make the evidence on the candidates."""
+        rules = ["sed", "known_quasars"]
+        rules += ["islands"] if self.has_images else []
+        return [*rules, "lephare"] if self.has_lephare else rules
+
+    @property
     def has_images(self) -> bool:
         """Whether there are images, hence features and islands."""
         return self.config.images.source != "none"

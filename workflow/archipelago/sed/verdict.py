@@ -160,7 +160,7 @@ def verdicts(
         frames = [judge.frame(flux, error, used, centre, scale)]
     result = pd.concat(frames, ignore_index=True)
     result.insert(0, "id", catalogue["id"].to_numpy(dtype=np.int64))
-    result.insert(1, "sed_status", _status(used, detected))
+    result.insert(1, "sed_status", pd.Series(_status(used, detected), dtype="str"))
     result.insert(2, "n_bands_sed", used.sum(axis=1).astype(np.int64))
     nothing = (result["sed_status"] == "no_usable_band").to_numpy()
     if nothing.any():
