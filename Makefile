@@ -5,14 +5,17 @@ CORES ?= 2
 # Seed of the demo's sky, and the port of its survey on this machine.
 SEED ?= 1
 PORT ?= 8517
+# Another sky is another run: results/demo-2 for SEED=2.
+SKY := $(if $(filter-out 1,$(SEED)),-$(SEED))
+TRUTH := .demo/truth$(SKY).csv
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help env demo truth half test unit lint format schema clean
+.PHONY: help env truth demo half test unit lint format schema bench-dryrun clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 env: $(INSTALLED)  ## .venv with the pinned packages
 
@@ -23,14 +26,28 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
 	$(BIN)/pip check
 	touch $@
 
-demo: $(INSTALLED)  ## the whole search on the embedded survey, and how much of the truth it found
+truth: $(INSTALLED)  ## the truth table of the demo's sky, written if it changed
 	@mkdir -p .demo
-	@$(BIN)/python -m archipelago.demosky truth --seed $(SEED) --out .demo/truth.csv
+	@$(BIN)/python -m archipelago.demosky truth --seed $(SEED) --out $(TRUTH)
+
+demo: truth  ## the whole search on the embedded survey, and how much of the truth it found
 	@$(BIN)/python -m archipelago.demosky run --seed $(SEED) --port $(PORT) --endpoints .demo/services.yaml -- \
 	    $(BIN)/snakemake --profile profiles/demo --cores $(CORES) \
-	    --configfile data/presets/demo.yaml .demo/services.yaml
-	@cat results/demo/recall.txt
-	@echo "The report lies at $(CURDIR)/results/demo/report.html"
+	    --configfile data/presets/demo.yaml .demo/services.yaml \
+	    --config run=demo$(SKY) truth="{file: $(TRUTH)}"
+	@cat results/demo$(SKY)/recall.txt
+	@echo "The report lies at $(CURDIR)/results/demo$(SKY)/report.html"
+
+CATALOGUE ?= ../shared/data/des_vhs_allwise_half.csv.gz
+half: $(INSTALLED)  ## rank the objects of CATALOGUE (a published one), and show where its known quasars stand
+	@$(BIN)/snakemake sed candidates --cores $(CORES) --configfile data/presets/published_catalogue.yaml \
+	    --config run=half catalogue="{file: $(CATALOGUE)}"
+	@$(BIN)/python -m archipelago.candidates.ranks results/half/candidates.parquet
+
+bench-dryrun: truth  ## seconds that a dry run of the demo and of DES DR2 takes
+	@for preset in data/presets/demo.yaml config.yaml; do \
+	    bash -c "time $(BIN)/snakemake -n --quiet all --configfile config.yaml $$preset" 2>&1 | \
+	    awk -v name=$$preset '/^real/ {print name ": " $$2}'; done
 
 test: lint unit $(INSTALLED)  ## every check and every test
 	$(BIN)/pytest -m slow
