@@ -28,6 +28,33 @@ def test_the_tables_hold_what_the_sky_holds(finished: Checkout, small_sky: Sky) 
     assert sorted(catalogue["id"]) == sorted(expected)
 
 
+def test_the_seed_preset_keeps_what_unwise_lets_through(
+    tmp_path: Path, small_sky: Sky, survey: DemoServer
+) -> None:
+    search = search_of(tmp_path / "checkout", small_sky, survey)
+    overlays = ("data/presets/demo.yaml", "data/presets/seed.yaml", "small.yaml")
+    done = search.snakemake("catalogue", overlays=overlays)
+    assert done.returncode == 0, done.stdout + done.stderr
+    catalogue = pd.read_parquet(search.result("catalogue.parquet"))
+    expected = small_sky.truth.loc[small_sky.truth["survives_unwise"], "id"]
+    assert sorted(catalogue["id"]) == sorted(expected)
+
+
+def test_the_paper_preset_gives_the_published_features_and_map(
+    tmp_path: Path, small_sky: Sky, survey: DemoServer
+) -> None:
+    """All but the number of epochs is as published."""
+    search = search_of(tmp_path / "checkout", small_sky, survey)
+    overlays = ("data/presets/demo.yaml", "small.yaml", "data/presets/paper.yaml")
+    change = {"run": "small", "learning": {"epochs_max": 1}}
+    done = search.snakemake("islands", overlays=overlays, change=change)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with np.load(search.result("learning/seed-1/features.npz")) as stored:
+        assert stored["features"].shape[1] == 512
+        np.testing.assert_allclose(np.linalg.norm(stored["features"], axis=1), 1.0, atol=1e-5)
+    assert len(pd.read_parquet(search.result("islands/seed-1/map.parquet"))) > 50
+
+
 def test_every_object_is_accounted_for(finished: Checkout, small_sky: Sky) -> None:
     losses = pd.read_csv(finished.result("losses.csv"))
     images = load_images(finished.result("images.npz"))
