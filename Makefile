@@ -1,6 +1,6 @@
 # Two commands: `make demo` and `make test`. Everything is installed into .venv here.
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= 2
 # Seed of the demo's sky, and the port of its survey on this machine.
 SEED ?= 1
