@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.configuration import shipped_config
 from scipy.optimize import nnls
 
 from archipelago.base.errors import ConfigError, InputError
 from archipelago.passbands import DES_VHS_WISE, load_passbands
 from archipelago.sed import grid, measure, templates, verdict
 from archipelago.sed.priors import galaxy_prior, quasar_prior, star_prior
-from archipelago.sed.settings import DEFAULT_FIT
 
 DWARFS = Path(__file__).resolve().parents[2] / "data" / "templates" / "dwarf_colours.csv"
+#: How objects are fitted, as shipped.
+FIT: dict[str, Any] = shipped_config().sed.fit.plain(without={"memory_mb"})
 SPEC: dict[str, Any] = {
     "star": {"giants": True, "wise_blend": [0.0, 1.0]},
     "galaxy": {
@@ -82,9 +84,7 @@ def judged(small: templates.TemplateSet) -> pd.DataFrame:
     galaxy = 30.0 * galaxies.fluxes[_nearest(galaxies, redshift=1.1, is_delayed=1, av_mag=1.0)]
     lensed = quasar + 6.0 * galaxies.fluxes[g]
     junk = np.array([300.0, 0.5, 300.0, 15.0, 900.0, 20.0, 600.0, 30.0, 900.0])
-    return verdict.verdicts(
-        _catalogue(np.array([quasar, star, galaxy, lensed, junk])), small, DEFAULT_FIT
-    )
+    return verdict.verdicts(_catalogue(np.array([quasar, star, galaxy, lensed, junk])), small, FIT)
 
 
 def test_each_kind_is_recognised(judged: pd.DataFrame) -> None:
@@ -118,10 +118,10 @@ def test_same_again_and_whatever_the_threads(small: templates.TemplateSet) -> No
     table = _catalogue(
         small.classes["quasar"].fluxes[np.arange(300) % 100] * rng.uniform(1, 3, (300, 1))
     )
-    one = verdict.verdicts(table, small, DEFAULT_FIT, threads=1)
-    two = verdict.verdicts(table.sample(frac=1, random_state=2), small, DEFAULT_FIT, threads=2)
+    one = verdict.verdicts(table, small, FIT, threads=1)
+    two = verdict.verdicts(table.sample(frac=1, random_state=2), small, FIT, threads=2)
     pd.testing.assert_frame_equal(one, two, check_exact=False, rtol=1e-9)
-    again = verdict.verdicts(table, small, DEFAULT_FIT, threads=2)
+    again = verdict.verdicts(table, small, FIT, threads=2)
     pd.testing.assert_frame_equal(one, again, check_exact=True)
 
 
@@ -138,7 +138,7 @@ def test_bad_input_gets_a_row_and_a_status(small: templates.TemplateSet) -> None
     table.loc[5, fluxes[3]] = np.inf
     table.loc[6, fluxes[2:]] = np.nan
     table.loc[7, errors[0]] = -1.0
-    result = verdict.verdicts(table, small, DEFAULT_FIT)
+    result = verdict.verdicts(table, small, FIT)
     assert list(result["id"]) == list(range(8))
     assert list(result["sed_status"]) == [
         *("ok", "no_usable_band", "no_usable_band", "nothing_detected"),
@@ -152,22 +152,22 @@ def test_bad_input_gets_a_row_and_a_status(small: templates.TemplateSet) -> None
 
 def test_no_objects_and_five_bands(small: templates.TemplateSet) -> None:
     table = _catalogue(3.0 * small.classes["quasar"].fluxes[:3])
-    empty = verdict.verdicts(table.iloc[:0], small, DEFAULT_FIT)
-    full = verdict.verdicts(table, small, DEFAULT_FIT)
+    empty = verdict.verdicts(table.iloc[:0], small, FIT)
+    full = verdict.verdicts(table, small, FIT)
     assert list(empty.columns) == list(full.columns) and len(empty) == 0
     infrared = tuple(f"_{band}" for band in ("J", "K", "W1", "W2"))
     optical = table[[name for name in table if not name.endswith(infrared)]]
-    result = verdict.verdicts(optical, small, DEFAULT_FIT)
+    result = verdict.verdicts(optical, small, FIT)
     assert (result["n_bands_sed"] == 5).all()
     with pytest.raises(InputError, match="no band that the templates have"):
-        verdict.verdicts(table[["id"]], small, DEFAULT_FIT)
+        verdict.verdicts(table[["id"]], small, FIT)
 
 
 def test_reddening_is_taken_out(small: templates.TemplateSet) -> None:
     table = _catalogue(3.0 * small.classes["quasar"].fluxes[[85]])
-    plain = verdict.verdicts(table, small, DEFAULT_FIT)
+    plain = verdict.verdicts(table, small, FIT)
     table["ebv_sfd98"] = 0.2
-    dimmed = verdict.verdicts(table, small, DEFAULT_FIT)
+    dimmed = verdict.verdicts(table, small, FIT)
     assert dimmed["m1450_quasar"][0] < plain["m1450_quasar"][0]
 
 
@@ -246,7 +246,7 @@ def test_pair_amplitudes_equal_nnls() -> None:
 
 def test_single_fit_evidence_against_quadrature(small: templates.TemplateSet) -> None:
     stars = small.classes["star"]
-    prior = star_prior(stars, DEFAULT_FIT["priors"]["star"])
+    prior = star_prior(stars, FIT["priors"]["star"])
     truth = 40.0 * stars.fluxes[[8]]
     data = grid.Photometry(truth, (0.1 * truth) ** 2, np.ones_like(truth, bool))
     fit = grid.fit_single(data, stars.fluxes, prior)
@@ -265,7 +265,7 @@ def test_single_fit_evidence_against_quadrature(small: templates.TemplateSet) ->
 
 
 def test_priors_give_sensible_counts(small: templates.TemplateSet) -> None:
-    sections = DEFAULT_FIT["priors"]
+    sections = FIT["priors"]
     # Quasars with J < 20.5 or so, i.e. M1450 < -26.3: a few per 1000 deg^2 (Jiang et al. 2016).
     quasars = quasar_prior(small.classes["quasar"], sections["quasar"])
     z = np.unique(small.classes["quasar"].parameters["redshift"])

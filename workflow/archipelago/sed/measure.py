@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from archipelago.base.tables import read_any_table, require_columns
 from archipelago.passbands import DES_VHS_WISE, load_passbands
-from archipelago.sed.settings import DEFAULT_FIT, DEFAULT_MODELS
 from archipelago.sed.templates import build_templates, load_templates
 from archipelago.sed.verdict import verdicts
 
-_DWARFS = Path(__file__).resolve().parents[3] / "data" / "templates" / "dwarf_colours.csv"
+_REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def published_catalogue(table: pd.DataFrame) -> pd.DataFrame:
@@ -100,21 +100,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--catalogue", required=True, help="the published catalogue (CSV, ...)")
     parser.add_argument("--templates", help="file of templates; made if it does not exist")
-    parser.add_argument("--dwarf-colours", default=str(_DWARFS), help="table of star colours")
+    parser.add_argument("--dwarf-colours", help="table of star colours, if not the configured one")
     parser.add_argument("--threads", type=int, default=2, help="chunks worked on at once")
     options = parser.parse_args(arguments)
+    sed = yaml.safe_load((_REPOSITORY / "config.yaml").read_text(encoding="utf-8"))["sed"]
+    dwarf_colours = options.dwarf_colours or _REPOSITORY / sed["dwarf_colours"]
     table = read_any_table(options.catalogue)
     start_s = time.perf_counter()
     if options.templates and Path(options.templates).is_file():
         templates = load_templates(options.templates)
     else:
-        templates = build_templates(
-            DEFAULT_MODELS, load_passbands(DES_VHS_WISE), options.dwarf_colours
-        )
+        passbands = load_passbands(sed["passbands"])
+        templates = build_templates(sed["models"], passbands, dwarf_colours)
         if options.templates:
             templates.save(options.templates)
     built_s = time.perf_counter()
-    result = verdicts(published_catalogue(table), templates, DEFAULT_FIT, options.threads)
+    result = verdicts(published_catalogue(table), templates, sed["fit"], options.threads)
     done_s = time.perf_counter()
     truth = table.rename(columns={"COADD_OBJECT_ID": "id"})
     for name in ("class", "redshift", "spt"):
