@@ -64,7 +64,7 @@ class Sky:
     components : what is painted into the images, sorted by ``object_id`` then ``component``:
         ``object_id`` (int64; equals ``truth.id``), ``component`` (int, from 0), ``role`` (str:
         "star", "galaxy", "quasar", "image", "lens"), ``ra_deg``, ``dec_deg``,
-        ``flux_ujy_{g,r,i,z,Y}`` (total, behind Galactic dust), ``profile`` ("point" or
+        ``flux_ujy_B`` for the nine `BANDS` (total, behind Galactic dust), ``profile`` ("point" or
         "sersic"), ``r_eff_arcsec`` (half-light semi-major axis), ``sersic_n``, ``axis_ratio``
         (minor / major), ``position_angle_deg`` (of the major axis, north through east);
         the last four are NaN for "point". A point at the same sky as others simply adds.
@@ -512,7 +512,7 @@ def _components(ids: Rows, chosen: Population, seen: catalogues.Measured) -> pd.
             "dec_deg": dec,
         }
     )
-    for k, band in enumerate(IMAGE_BANDS):
+    for k, band in enumerate(BANDS):
         table[f"flux_ujy_{band}"] = seen.part_flux_ujy[:, k]
     for name in ("profile", "r_eff_arcsec", "sersic_n", "axis_ratio", "position_angle_deg"):
         table[name] = parts[name].to_numpy()

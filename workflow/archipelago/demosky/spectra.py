@@ -344,16 +344,19 @@ def _sight_lines(rng: np.random.Generator, parameters: QuasarParameters) -> Floa
         values = rng.normal(0.0, amplitude, (n, len(nodes)))
         patches += values[:, left] * (1 - share) + values[:, left + 1] * share
     alpha_z = WAVELENGTH_AA / 1215.67 - 1
-    beta_z = WAVELENGTH_AA / 1025.72 - 1
     # Distance from the quasar along the line of sight, as c d(ln lambda) / H [proper Mpc].
     hubble = hubble_km_s_mpc(parameters.redshift)
     away = np.log(1215.67 / rest) * _C_KM_S / hubble[:, None]
     near = 1 - np.exp(-((np.clip(away, 0, None) / parameters.proximity_mpc[:, None]) ** 2))
     tau = np.where(rest < 1215.67, forest_optical_depth(alpha_z) * np.exp(patches) * near, 0.0)
-    # Lyman beta's optical depth is 0.16 of alpha's in the same gas (f lambda); 0.2 is taken.
-    tau += np.where(
-        rest < 1025.72, 0.2 * forest_optical_depth(beta_z) * np.exp(patches[:, ::-1]), 0.0
-    )
+    # Higher lines: effective optical depths over Lyman alpha's in the same gas after Fan et al.
+    # 2006 (AJ 132, 117): 1 / 2.25 and 1 / 4.4, more than the oscillator strengths say, as
+    # alpha saturates first. Their patches are those of the gas, elsewhere on the sight line.
+    for line_aa, share in ((1025.72, 1 / 2.25), (972.54, 1 / 4.4)):
+        gas_z = WAVELENGTH_AA / line_aa - 1
+        tau += np.where(
+            rest < line_aa, share * forest_optical_depth(gas_z) * np.exp(patches[:, ::-1]), 0.0
+        )
     # Red damping wing of the partly neutral gas beyond the zone, of little weight at z < 6.5.
     neutral = 0.06 * np.clip(parameters.redshift - 5.6, 0, None)[:, None]
     tau += np.where(rest >= 1215.67, neutral / (0.3 - 10 * np.clip(away, -50, 0) / 10), 0.0)
