@@ -1,9 +1,10 @@
-# LePHARE on the whole catalogue, where its data are configured.
+# LePHARE on the whole catalogue, beside our own verdict, where its data are configured.
 
 
 rule lephare:
     input:
         catalogue=rules.catalogue.output.catalogue,
+        verdicts=rules.sed.output.verdicts,
         data=source_file(CONFIG.lephare.data),
     output:
         table=result("sed/lephare.parquet"),
@@ -21,8 +22,8 @@ rule lephare:
         passbands=CONFIG.sed.passbands,
         lephare=CONFIG.lephare.plain(without={"data"}),
         code=code("lephare"),
-        follows=follows("catalogue"),
+        follows=follows("catalogue", "sed"),
     message:
-        "Fit every object with LePHARE"
+        "Fit every object with LePHARE, beside our own verdict"
     script:
         "../scripts/lephare.py"

@@ -17,6 +17,7 @@ from archipelago.base.tables import read_about, read_table
 from archipelago.candidates.ranking import rank_candidates, write_candidates
 from archipelago.candidates.terms import Scoring
 from archipelago.known import match_known
+from archipelago.sed.side_by_side import without_own
 
 log_to(snakemake.log[0])
 
@@ -25,13 +26,16 @@ catalogue = read_table(snakemake.input.catalogue)
 known = match_known(
     catalogue, read_table(snakemake.input.known), snakemake.params.match_radius_arcsec
 )
+lephare = read_optional(snakemake.input.get("lephare"), read_table)
+if lephare is not None:
+    lephare = without_own(lephare)  # the verdicts are there already
 table = rank_candidates(
     catalogue,
     read_table(snakemake.input.verdicts),
     known,
     islands=read_optional(snakemake.input.get("islands"), read_table),
     enrichment=read_optional(snakemake.input.get("enrichment"), pd.read_csv),
-    lephare=read_optional(snakemake.input.get("lephare"), read_table),
+    lephare=lephare,
     scoring=Scoring.from_params(snakemake.params.candidates),
 )
 about = {}

@@ -18,15 +18,15 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archipelago.base.errors import ArchipelagoError, ConfigError, InputError
+from archipelago.base.errors import ArchipelagoError, InputError
 from archipelago.base.tables import require_columns
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +39,8 @@ ABOUT = {
     "id": "identifier of the object",
     "chi2_gal": "least chi2 of the galaxy templates; NaN where no fit was possible",
     "chi2_qso": "least chi2 of the quasar templates",
-    "chi2_star": "least chi2 of the star templates",
+    "chi2_star": "least chi2 of the star templates, brown dwarfs included",
+    "chi2_star_no_brown_dwarfs": "the same without the star templates below BD/",
     "z_gal": "redshift of the best galaxy template",
     "z_gal_lo": "lower end of its 68 % range",
     "z_gal_hi": "upper end of its 68 % range",
@@ -49,14 +50,16 @@ ABOUT = {
     "ebv_gal": "E(B-V) of the best galaxy template",
     "model_gal": "file name of the best galaxy template",
     "model_qso": "file name of the best quasar template",
-    "model_star": "file name of the best star template",
+    "model_star": "file name of the best star template, brown dwarfs included",
+    "model_star_no_brown_dwarfs": "the same without the star templates below BD/",
     "best_class": "gal, qso or star: the class of least chi2; none where no fit was possible",
+    "best_class_no_brown_dwarfs": "the same without the star templates below BD/",
     "n_bands": "bands used, limits included",
     "status": "ok, or why there is no fit",
 }
 
 #: Files that LePHARE opens whatever is configured, below its data folder.
-_FIXED_FILES = (
+FIXED_FILES = (
     "alloutputkeys.txt",
     "opa/OPACITY.dat",
     "vega/VegaLCB.sed",
@@ -86,6 +89,12 @@ _OUTPUT_KEYS = (
     "MOD_STAR",
     "NBAND_USED",
 )
+_NO_BD = "_no_brown_dwarfs"
+#: Columns of the second fit of stars, without brown dwarfs.
+_PLAIN_KEYS = ("CHI_STAR", "MOD_STAR")
+_N_COLUMNS = len(_OUTPUT_KEYS) + len(_PLAIN_KEYS)
+#: Objects that are held in memory at once.
+_CHUNK = 20_000
 _UJY_IN_CGS = 1e-29  # erg / s / cm2 / Hz
 
 
@@ -103,56 +112,52 @@ class PassbandLike(Protocol):
 
 @dataclass(frozen=True)
 class LephareOptions:
-    """The grid of models and the errors.
+    """The grid of models and the errors; values and ranges are the configuration's.
 
     Parameters
     ----------
     redshift_max : largest redshift of galaxies and quasars.
     redshift_step : step of the redshift grid.
     galaxy_list, qso_list, star_list : lists of templates, below ``sed/`` of the data.
-    brown_dwarfs : whether star templates below ``BD/`` take part.
     galaxy_ebv, qso_ebv : E(B-V) values tried [mag].
     galaxy_law, qso_law : extinction curves, below ``ext/`` of the data.
+    galaxy_abs_mag, qso_abs_mag : brightest and faintest absolute magnitude allowed, in
+        the first band [AB mag]; any if None. LePHARE's default is -24 to -5 for
+        galaxies and -30 to -10 for quasars.
+    limits : ``zero``: an undetected band is flux 0 with its error; ``left_out``: it is
+        not fitted.
+    weighting : whether a passband counts ``photon`` or ``energy`` (TRANS_TYPE 1 or 0).
     error_floor_mag : added in quadrature to the errors of detected bands [mag].
     error_factor : factor on all errors after that.
-    chunk : objects that are held in memory at once.
     """
 
-    redshift_max: float = 7.0
-    redshift_step: float = 0.04
-    galaxy_list: str = "GAL/CWW_KINNEY/CWW_MOD.list"
-    qso_list: str = "QSO/QSO_MOD.list"
-    star_list: str = "STAR/STAR_MOD_ALL.list"
-    brown_dwarfs: bool = True
-    galaxy_ebv: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-    qso_ebv: tuple[float, ...] = (0.0, 0.05, 0.1)
-    galaxy_law: str = "SB_calzetti.dat"
-    qso_law: str = "SMC_prevot.dat"
-    error_floor_mag: float = 0.05
-    error_factor: float = 1.0
-    chunk: int = 20_000
+    redshift_max: float
+    redshift_step: float
+    galaxy_list: str
+    qso_list: str
+    star_list: str
+    galaxy_ebv: tuple[float, ...]
+    qso_ebv: tuple[float, ...]
+    galaxy_law: str
+    qso_law: str
+    galaxy_abs_mag: tuple[float, float] | None
+    qso_abs_mag: tuple[float, float] | None
+    limits: Literal["zero", "left_out"]
+    weighting: Literal["photon", "energy"]
+    error_floor_mag: float
+    error_factor: float
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> LephareOptions:
-        """Return options from a mapping; the key ``data`` (the folder) is left aside.
+        """Return options from the section ``lephare``; its key ``data`` is left aside.
 
-        Raises
-        ------
-        ConfigError
-            If a key is unknown.
+        The schema of the configuration has checked names and values.
         """
-        known = {field.name for field in fields(cls)}
-        given = {key: value for key, value in values.items() if key != "data"}
-        unknown = sorted(set(given) - known)
-        if unknown:
-            raise ConfigError(
-                f"unknown options {', '.join(unknown)}",
-                where="lephare",
-                next_step=f"use some of: {', '.join(sorted(known))}",
-            )
-        for key in ("galaxy_ebv", "qso_ebv"):
-            if key in given:
-                given[key] = tuple(float(value) for value in given[key])
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in values.items()
+            if key != "data"
+        }
         return cls(**given)
 
 
@@ -161,13 +166,15 @@ def run_lephare(
     passbands: Mapping[str, PassbandLike],
     data: str | Path,
     work_folder: str | Path,
-    options: LephareOptions | None = None,
+    options: LephareOptions,
     threads: int = 1,
 ) -> pd.DataFrame:
     """Fit galaxies, quasars and stars of the official templates to each object.
 
-    A band that is not detected is a Gaussian limit, flux 0 with its error: the
-    hard limits that LePHARE offers (negative errors) have no effect in 1.0.
+    A band that is not detected is a Gaussian limit, flux 0 with its error, or left
+    out, as ``options.limits`` says: the hard limits that LePHARE offers (negative
+    errors) count as left out in 1.0. Stars are fitted a second time without the
+    templates below ``BD/``.
     A band whose flux or error is not finite, or whose error is not positive,
     is left out; an object without any band gets a row that says so.
 
@@ -179,7 +186,7 @@ def run_lephare(
     data : folder with ``sed``, ``ext``, ``opa`` and ``vega`` of ``lephare-data``,
         or a ``.tar.xz`` (``.tar.gz``, ``.tar``) of it.
     work_folder : folder for libraries and logs; made if absent, best a temporary one.
-    options : grid of models; the defaults if None.
+    options : grid of models and how errors are taken.
     threads : threads of LePHARE.
 
     Returns
@@ -193,7 +200,6 @@ def run_lephare(
     ArchipelagoError
         If LePHARE fails or crashes; names its log.
     """
-    options = options or LephareOptions()
     bands = list(passbands)
     columns = [name for band in bands for name in (f"flux_ujy_{band}", f"flux_err_ujy_{band}")]
     require_columns(catalogue, ["id", *columns], "catalogue for LePHARE")
@@ -203,16 +209,17 @@ def run_lephare(
     source = data_folder(data, work)
     templates = check_data(source, options)
     if not len(catalogue):
-        return _frame(catalogue, np.empty((0, len(_OUTPUT_KEYS))), np.zeros(0, bool), templates)
+        return _frame(catalogue, np.empty((0, _N_COLUMNS)), np.zeros(0, bool), templates)
     root = _stage_data(source, templates, work / "data")
     _write_passbands(passbands, work / "passbands")
-    flux, error = fluxes_for_lephare(catalogue, bands)
+    flux, error = fluxes_for_lephare(catalogue, bands, options.limits)
     usable = np.asarray((error > 0).any(axis=1))
     np.savez(work / "fluxes.npz", flux=flux[usable], error=error[usable])
     config = _config(bands, options, work)
-    job = {"config": config[0], "types": config[1], "chunk": options.chunk, "work": str(work)}
+    job = {"config": config[0], "types": config[1], "chunk": _CHUNK, "work": str(work)}
+    job["plain_stars"] = str(work / "data" / "lists" / "PLAIN.list") if _plain(templates) else ""
     (work / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    result = np.full((len(catalogue), len(_OUTPUT_KEYS)), np.nan)
+    result = np.full((len(catalogue), _N_COLUMNS), np.nan)
     if usable.any():
         _run_worker([sys.executable, "-m", __spec__.name], root, work, threads)
         result[usable] = np.load(work / "result.npy")
@@ -220,18 +227,19 @@ def run_lephare(
 
 
 def fluxes_for_lephare(
-    catalogue: pd.DataFrame, bands: Sequence[str]
+    catalogue: pd.DataFrame, bands: Sequence[str], limits: Literal["zero", "left_out"]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return fluxes and errors, each (object, band) [erg/s/cm2/Hz], as LePHARE takes them.
 
-    Limits have flux 0 and a positive error; bands that cannot be used have -99 in both.
+    Bands that are not detected have flux 0 and their error (``limits`` is ``zero``) or
+    count as bands that cannot be used, which have -99 in both.
     """
     flux = catalogue[[f"flux_ujy_{band}" for band in bands]].to_numpy(dtype=float, copy=True)
     error = catalogue[[f"flux_err_ujy_{band}" for band in bands]].to_numpy(dtype=float, copy=True)
     for column, band in enumerate(bands):
         if f"detected_{band}" in catalogue:
             limit = ~catalogue[f"detected_{band}"].to_numpy(dtype=bool)
-            flux[limit, column] = 0.0
+            flux[limit, column] = 0.0 if limits == "zero" else np.nan
     good = np.isfinite(flux) & np.isfinite(error) & (error > 0)
     flux = np.where(good, flux * _UJY_IN_CGS, -99.0)
     error = np.where(good, error * _UJY_IN_CGS, -99.0)
@@ -299,7 +307,7 @@ def check_data(source: Path, options: LephareOptions) -> dict[str, list[str]]:
     InputError
         If files are absent (all are named, up to ten), or a list is empty.
     """
-    needed = [source / name for name in _FIXED_FILES]
+    needed = [source / name for name in FIXED_FILES]
     needed += [source / "ext" / law for law in (options.galaxy_law, options.qso_law)]
     lists = {
         "GAL": source / "sed" / options.galaxy_list,
@@ -309,12 +317,12 @@ def check_data(source: Path, options: LephareOptions) -> dict[str, list[str]]:
     templates: dict[str, list[str]] = {}
     for kind, path in lists.items():
         needed.append(path)
-        lines = _lines(path)
-        if kind == "STAR" and not options.brown_dwarfs:
-            lines = [line for line in lines if not line.startswith("BD/")]
+        lines = template_lines(path)
         needed += [source / "sed" / kind / line.split()[0] for line in lines]
         templates[kind] = lines
-    needed += [source / "opa" / line.split()[-1] for line in _lines(source / "opa" / "OPACITY.dat")]
+    needed += [
+        source / "opa" / line.split()[-1] for line in template_lines(source / "opa" / "OPACITY.dat")
+    ]
     missing = [str(path.relative_to(source)) for path in needed if not path.is_file()]
     if missing:
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
@@ -334,8 +342,13 @@ def check_data(source: Path, options: LephareOptions) -> dict[str, list[str]]:
     return templates
 
 
-def _lines(path: Path) -> list[str]:
-    """Return lines that are neither empty nor comments; none if there is no file."""
+def _plain(templates: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the star templates that are no brown dwarfs."""
+    return [line for line in templates["STAR"] if not line.startswith("BD/")]
+
+
+def template_lines(path: Path) -> list[str]:
+    """Return the lines of a list that are neither empty nor comments; none without a file."""
     if not path.is_file():
         return []
     text = path.read_text(encoding="utf-8", errors="replace")
@@ -362,7 +375,7 @@ def _stage_data(source: Path, templates: Mapping[str, Sequence[str]], root: Path
         np.savetxt(dust / "flat.sed", flat)
         (dust / "BETHERMIN12_MOD.list").write_text("BETHERMIN12/flat.sed\n", encoding="utf-8")
     (root / "lists").mkdir()
-    for kind, lines in templates.items():
+    for kind, lines in {**templates, "PLAIN": _plain(templates)}.items():
         (root / "lists" / f"{kind}.list").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
 
@@ -387,15 +400,14 @@ def _config(
         "FILTER_LIST": ",".join(f"{band}.dat" for band in bands),
         "FILTER_CALIB": ",".join(["0"] * n),
         "FILTER_FILE": "passbands",
-        "TRANS_TYPE": "1",  # photon counting
+        "TRANS_TYPE": {"energy": "0", "photon": "1"}[options.weighting],
         "ERR_SCALE": ",".join([str(options.error_floor_mag)] * n),
         "ERR_FACTOR": str(options.error_factor),
         "Z_STEP": f"{options.redshift_step},0.,{options.redshift_max}",
         "Z_INTERP": "NO",
-        # The grid of models is the only prior: no limits on absolute magnitudes.
         "MAG_REF": "1",
-        "MAG_ABS": "0,0",
-        "MAG_ABS_QSO": "0,0",
+        "MAG_ABS": _range(options.galaxy_abs_mag),
+        "MAG_ABS_QSO": _range(options.qso_abs_mag),
         "MABS_METHOD": "0",
         "MABS_CONTEXT": "-1",
         "MABS_REF": "1",
@@ -436,6 +448,11 @@ def _config(
         "QSO": reddening(options.qso_ebv, options.qso_law, 9999),
     }
     return config, types
+
+
+def _range(limits: tuple[float, float] | None) -> str:
+    """Return LePHARE's text of a range of absolute magnitudes; 0,0 stands for any."""
+    return "0,0" if limits is None else ",".join(str(value) for value in limits)
 
 
 def _run_worker(command: Sequence[str], root: Path, work: Path, threads: int) -> None:
@@ -499,24 +516,42 @@ def _work(job_path: Path) -> None:
     )
     with np.load(work / "fluxes.npz") as stored:
         flux, error = stored["flux"], stored["error"]
-    bands = [name.removesuffix(".dat") for name in job["config"]["FILTER_LIST"].split(",")]
-    parts = []
-    for start in range(0, len(flux), job["chunk"]):
-        rows = slice(start, start + job["chunk"])
-        table = Table()
-        table["id"] = np.arange(len(flux))[rows]
-        for column, band in enumerate(bands):
-            table[band] = flux[rows, column]
-            table[f"{band}_error"] = error[rows, column]
-        table["context"] = 0
-        table["zspec"] = -99.0
-        table["string_input"] = ""
-        out, _ = lephare.process(config, table)
-        parts.append(np.column_stack([np.asarray(out[key], dtype=float) for key in _OUTPUT_KEYS]))
-    result = np.concatenate(parts)
-    if not np.array_equal(result[:, 0], np.arange(len(flux))):
-        raise RuntimeError("LePHARE returned other objects than it was given")
-    np.save(work / "result.npy", result)
+
+    def fitted(keys: Sequence[str]) -> NDArray[np.float64]:
+        bands = [name.removesuffix(".dat") for name in job["config"]["FILTER_LIST"].split(",")]
+        parts = []
+        for start in range(0, len(flux), job["chunk"]):
+            rows = slice(start, start + job["chunk"])
+            table = Table()
+            table["id"] = np.arange(len(flux))[rows]
+            for column, band in enumerate(bands):
+                table[band] = flux[rows, column]
+                table[f"{band}_error"] = error[rows, column]
+            table["context"] = 0
+            table["zspec"] = -99.0
+            table["string_input"] = ""
+            out, _ = lephare.process(config, table)
+            parts.append(np.column_stack([np.asarray(out[key], dtype=float) for key in keys]))
+        result = np.concatenate(parts)
+        if not np.array_equal(result[:, 0], np.arange(len(flux))):
+            raise RuntimeError("LePHARE returned other objects than it was given")
+        return result
+
+    result = fitted(_OUTPUT_KEYS)
+    plain = np.full((len(flux), len(_PLAIN_KEYS)), np.nan)
+    if job["plain_stars"]:
+        config = dict(lephare.default_cosmos_config)
+        config.update(job["config"])
+        config.update(
+            STAR_SED=job["plain_stars"],
+            STAR_LIB="SED_PLAIN",
+            STAR_LIB_IN="SED_PLAIN",
+            STAR_LIB_OUT="MAG_PLAIN",
+            ZPHOTLIB="MAG_PLAIN",
+        )
+        lephare.prepare(config, star_config=types["STAR"], gal_config=None, qso_config=None)
+        plain = fitted(("IDENT", *_PLAIN_KEYS))[:, 1:]
+    np.save(work / "result.npy", np.hstack([result, plain]))
 
 
 def _frame(
@@ -525,39 +560,46 @@ def _frame(
     usable: NDArray[np.bool_],
     templates: Mapping[str, Sequence[str]],
 ) -> pd.DataFrame:
-    """Return the table of `run_lephare` from LePHARE's own columns, (object, `_OUTPUT_KEYS`)."""
-    column = {key: result[:, index] for index, key in enumerate(_OUTPUT_KEYS)}
+    """Return the table of `run_lephare` from LePHARE's own columns, (object, `_N_COLUMNS`)."""
+    names = [*_OUTPUT_KEYS, *(f"{key} without brown dwarfs" for key in _PLAIN_KEYS)]
+    column = {name: result[:, index] for index, name in enumerate(names)}
     frame = pd.DataFrame({"id": catalogue["id"].to_numpy()})
+    # chi2, redshift and number of the template, and the templates that are numbered.
     keys = {
-        "gal": ("CHI_BEST", "Z_BEST", "MOD_BEST"),
-        "qso": ("CHI_QSO", "ZQ_BEST", "MOD_QSO"),
-        "star": ("CHI_STAR", None, "MOD_STAR"),
+        "gal": ("CHI_BEST", "Z_BEST", "MOD_BEST", templates["GAL"]),
+        "qso": ("CHI_QSO", "ZQ_BEST", "MOD_QSO", templates["QSO"]),
+        "star": ("CHI_STAR", None, "MOD_STAR", templates["STAR"]),
+        f"star{_NO_BD}": (names[-2], None, names[-1], _plain(templates)),
     }
-    fitted = {}
-    for name, (chi2_key, _, _) in keys.items():
+    for name, (chi2_key, z_key, model_key, lines) in keys.items():
         chi2 = column[chi2_key]
-        fitted[name] = (chi2 >= 0) & (chi2 < _NO_CHI2)
-        frame[f"chi2_{name}"] = np.where(fitted[name], chi2, np.nan)
-    for name, (_, z_key, _) in keys.items():
-        if z_key is not None:
-            for suffix, key in (("", z_key), ("_lo", f"{z_key}68_LOW"), ("_hi", f"{z_key}68_HIGH")):
-                good = fitted[name] & (column[key] >= 0)
-                frame[f"z_{name}{suffix}"] = np.where(good, column[key], np.nan)
-    frame["ebv_gal"] = np.where(fitted["gal"], column["EBV_BEST"], np.nan)
-    for name, (_, _, model_key) in keys.items():
-        names = [Path(line.split()[0]).name.split(".sed")[0] for line in templates[name.upper()]]
+        good = (chi2 >= 0) & (chi2 < _NO_CHI2)
+        frame[f"chi2_{name}"] = np.where(good, chi2, np.nan)
+        models = [Path(line.split()[0]).name.split(".sed")[0] for line in lines]
         frame[f"model_{name}"] = [
             # LePHARE counts templates from 1 in the order of its list.
-            names[int(number) - 1] if good and 1 <= number <= len(names) else ""
-            for number, good in zip(column[model_key], fitted[name], strict=True)
+            models[int(number) - 1] if fits and 1 <= number <= len(models) else ""
+            for number, fits in zip(column[model_key], good, strict=True)
         ]
-    chi2 = frame[[f"chi2_{name}" for name in CLASSES]].to_numpy()
-    any_fit = np.isfinite(chi2).any(axis=1)
-    best = np.argmin(np.where(np.isfinite(chi2), chi2, np.inf), axis=1) if len(chi2) else []
-    frame["best_class"] = np.where(any_fit, np.array(CLASSES)[best], "none")
+        if z_key is not None:
+            for suffix, key in (("", z_key), ("_lo", f"{z_key}68_LOW"), ("_hi", f"{z_key}68_HIGH")):
+                known = good & (column[key] >= 0)
+                frame[f"z_{name}{suffix}"] = np.where(known, column[key], np.nan)
+    frame["ebv_gal"] = np.where(frame["chi2_gal"].notna(), column["EBV_BEST"], np.nan)
+    frame["best_class"] = _best_class(frame, "chi2_star")
+    frame[f"best_class{_NO_BD}"] = _best_class(frame, f"chi2_star{_NO_BD}")
     frame["n_bands"] = np.nan_to_num(column["NBAND_USED"]).astype(np.int64)
-    frame["status"] = np.select([~usable, ~any_fit], ["no usable band", "no template fits"], "ok")
+    no_fit = (frame["best_class"] == "none").to_numpy()
+    frame["status"] = np.select([~usable, no_fit], ["no usable band", "no template fits"], "ok")
     return frame[list(ABOUT)]
+
+
+def _best_class(frame: pd.DataFrame, star: str) -> NDArray[np.str_]:
+    """Return the class of least chi2, stars by the column ``star``; none without any chi2."""
+    chi2 = frame[["chi2_gal", "chi2_qso", star]].to_numpy()
+    fitted = np.isfinite(chi2)
+    best = np.argmin(np.where(fitted, chi2, np.inf), axis=1) if len(chi2) else np.zeros(0, int)
+    return np.where(fitted.any(axis=1), np.array(CLASSES)[best], "none")
 
 
 if __name__ == "__main__":
