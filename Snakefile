@@ -48,6 +48,11 @@ include: "workflow/rules/candidates.smk"
 include: "workflow/rules/posteriors.smk"
 
 
+if SEARCH.has_published_fit:
+
+    include: "workflow/rules/published_fit.smk"
+
+
 if SEARCH.has_truth:
 
     include: "workflow/rules/recall.smk"
