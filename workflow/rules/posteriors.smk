@@ -9,6 +9,7 @@ rule posteriors:
     output:
         table=result("posteriors/shard-{shard}.parquet"),
         samples=result("posteriors/shard-{shard}.npz"),
+        figures=directory(result("posteriors/shard-{shard}")),
     log:
         log_of("posteriors/{shard}"),
     benchmark:
@@ -23,7 +24,7 @@ rule posteriors:
     params:
         posteriors=CONFIG.posteriors.plain(),
         passbands=CONFIG.sed.passbands,
-        sed=CONFIG.sed.fit.plain(without={"memory_mb"}),
+        sed=CONFIG.sed.fit.plain(without={"memory_mb", "device"}),
         partial=result("posteriors/partial"),
         code=code("posteriors"),
         follows=follows("candidates"),

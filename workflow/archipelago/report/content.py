@@ -16,6 +16,7 @@ import pandas as pd
 from archipelago.base.images import ImageSet
 from archipelago.base.tables import cell_number, unit_of
 from archipelago.report.charts import Photometry, photometry_chart
+from archipelago.report.figures import Figure
 from archipelago.report.stamps import colour_stamp, grey_stamp
 from archipelago.report.svg import MINUS, number_words
 
@@ -285,6 +286,7 @@ def cards(
     bands: Mapping[str, float],
     models: Models,
     posteriors: pd.DataFrame | None,
+    figures: Mapping[int, Figure],
 ) -> list[dict[str, Any]]:
     """Everything on the cards of the candidates in ``shown``, in their order.
 
@@ -296,7 +298,7 @@ def cards(
     for row in shown.to_dict("records"):
         values = {str(key): value for key, value in row.items()}
         index = place.get(int(values["id"]))
-        result.append(card(values, images, index, bands, models, posteriors))
+        result.append(card(values, images, index, bands, models, posteriors, figures))
     return result
 
 
@@ -307,6 +309,7 @@ def card(
     bands: Mapping[str, float],
     models: Models,
     posteriors: pd.DataFrame | None,
+    figures: Mapping[int, Figure],
 ) -> dict[str, Any]:
     """Everything on the card of one candidate; ``index`` is its place in ``images``."""
     ra_deg, dec_deg = cell_number(row["ra_deg"]), cell_number(row["dec_deg"])
@@ -339,6 +342,7 @@ def card(
         "fits": _fits(row),
         "evidence": _evidence(row, bands),
         "posteriors": posterior_rows(posteriors, int(row["id"])),
+        "figure": figures.get(int(row["id"])),
     }
 
 

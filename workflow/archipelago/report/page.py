@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from archipelago.base.images import ImageSet
 from archipelago.report import charts, content
+from archipelago.report.figures import Figure
 
 _TEMPLATES = Path(__file__).with_name("templates")
 #: Packages whose versions the report states, where they are installed.
@@ -64,6 +65,7 @@ class ReportData:
     maps : label (a seed) to id, x, y.
     histories : label to training history: epoch and losses.
     posteriors : one row per object and class.
+    figures : id to the figures of its posteriors.
     recall : measured against a truth.
     n_cards : unknown candidates with a card.
     n_listed : unknown candidates in the list.
@@ -85,6 +87,7 @@ class ReportData:
     maps: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     histories: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     posteriors: pd.DataFrame | None = None
+    figures: Mapping[int, Figure] = field(default_factory=dict)
     recall: pd.DataFrame | None = None
     n_cards: int = 50
     n_listed: int = 200
@@ -121,7 +124,7 @@ def context(data: ReportData) -> dict[str, Any]:
     listed = content.shortlist(data.candidates, max(data.n_listed, data.n_cards))
     places = charts.BAND_UM | dict(data.wavelength_um)
     bands = {band: places.get(band, math.nan) for band in data.bands}
-    cards = content.cards(carded, data.images, bands, data.models, data.posteriors)
+    cards = content.cards(carded, data.images, bands, data.models, data.posteriors, data.figures)
     ids = {int(i) for i in carded["id"]}
     points = _points(data.candidates, ids)
     return {

@@ -6,18 +6,27 @@ with bounds drawn by neural networks.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from archipelago.base.files import atomic_path
+
+_LOG = logging.getLogger(__name__)
 Floats = NDArray[np.float64]
 
 #: ln L that stands for "impossible": finite, as the sampler ranks its points.
 IMPOSSIBLE = -1e100
+
+#: Likelihood calls between two checkpoints: some 30 s of BAGPIPES.
+CHECKPOINT_CALLS = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +36,8 @@ class SamplerOptions:
     Parameters
     ----------
     n_live : live points; more find small modes and cost in proportion.
-    n_effective : effective posterior draws at which sampling ends.
+    n_effective : effective posterior draws at which sampling ends, those of the exploration
+        not counted.
     n_networks : neural networks per bound; 0 draws bounds by ellipsoids only.
     n_update_factor : live sets replaced before a new bound is drawn. Bounds cost about
         0.3 s: where a likelihood costs microseconds, more calls and fewer bounds are faster.
@@ -35,12 +45,12 @@ class SamplerOptions:
     draws : equally weighted draws returned.
     """
 
-    n_live: int = 100
-    n_effective: int = 300
-    n_networks: int = 1
-    n_update_factor: int = 1
-    max_likelihoods: int = 100_000
-    draws: int = 500
+    n_live: int
+    n_effective: int
+    n_networks: int
+    n_update_factor: int
+    max_likelihoods: int
+    draws: int
 
 
 @dataclass(frozen=True)
@@ -54,9 +64,11 @@ class NestedResult:
     ln_likelihood : of each draw, (draw,).
     best : parameters of the highest likelihood met, (parameter,).
     best_ln_likelihood : that likelihood.
-    ln_evidence, ln_evidence_err : ln Z and its error, 1 / sqrt(effective draws).
+    ln_evidence, ln_evidence_err : ln Z and its error, 1 / sqrt(effective draws); the scatter
+        between seeds is given in docs/measurements.md.
     n_like : likelihood calls.
-    converged : False where ``max_likelihoods`` ended the run.
+    converged : False where ``max_likelihoods`` ended the run; its evidence then rests on
+        the points of the exploration too, and its error says too little.
     """
 
     samples: Floats
@@ -75,6 +87,7 @@ def sample(
     n_dim: int,
     seed: int,
     options: SamplerOptions,
+    checkpoint: Path | None = None,
 ) -> NestedResult:
     """Sample a posterior.
 
@@ -86,6 +99,10 @@ def sample(
     n_dim : number of parameters, 2 at least.
     seed : of the sampler and of the draws; the same seed gives the same result.
     options : see `SamplerOptions`.
+    checkpoint : file (.h5) where the state is kept every `CHECKPOINT_CALLS` calls, and
+        taken up again if it is there: the result is that of an unbroken run, bit for bit.
+        It is the caller's to name it after all that the result depends on, and to remove
+        it when the result is safe. None keeps nothing.
 
     Raises
     ------
@@ -94,8 +111,6 @@ def sample(
     """
     if n_dim < 2:
         raise ValueError("nautilus needs at least two parameters")
-    # Imported here: it takes a second, and only this function needs it.
-    from nautilus import Sampler
 
     def safe(parameters: Floats) -> Floats:
         values = np.asarray(ln_likelihood(parameters), dtype=float)
@@ -105,26 +120,25 @@ def sample(
     with threadpool_limits(limits=1), warnings.catch_warnings():
         # Networks that stop early and shells without a point are normal, and said often.
         warnings.simplefilter("ignore")
-        sampler = Sampler(
-            prior,
-            safe,
-            n_dim=n_dim,
-            n_live=options.n_live,
-            n_networks=options.n_networks,
-            n_update=options.n_update_factor * options.n_live,
-            # nautilus' own 10 for a factor of 1.
-            n_like_new_bound=10 * options.n_update_factor**2 * options.n_live,
-            vectorized=True,
-            pass_dict=False,
-            seed=seed,
-        )
-        converged = bool(
-            sampler.run(
-                n_eff=options.n_effective,
-                n_like_max=options.max_likelihoods,
-                discard_exploration=False,
+        sampler = _sampler(prior, safe, n_dim, seed, options, checkpoint)
+        converged = False
+        while not converged and sampler.n_like < options.max_likelihoods:
+            converged = bool(
+                sampler.run(
+                    n_eff=options.n_effective,
+                    n_like_max=min(sampler.n_like + CHECKPOINT_CALLS, options.max_likelihoods),
+                    # Points that bounds were drawn from bias the evidence, by ten times its
+                    # error with few live points.
+                    discard_exploration=True,
+                )
             )
-        )
+            if checkpoint is not None:
+                # nautilus would write to the file itself, batch by batch: killed while it
+                # does, it leaves a file that it reads again and that is wrong.
+                with atomic_path(checkpoint) as temporary:
+                    sampler.write(temporary, overwrite=True)
+        if not converged:  # there may be no other points
+            sampler.discard_exploration = False
         points, ln_weight, ln_like = sampler.posterior()
         n_effective = max(float(sampler.n_eff), 1.0)
         ln_evidence = float(sampler.log_z)
@@ -140,6 +154,46 @@ def sample(
         n_like=int(sampler.n_like),
         converged=converged,
     )
+
+
+def _sampler(
+    prior: Callable[[Floats], Floats],
+    ln_likelihood: Callable[[Floats], Floats],
+    n_dim: int,
+    seed: int,
+    options: SamplerOptions,
+    checkpoint: Path | None,
+) -> Any:
+    """Return nautilus' sampler, as the checkpoint left it if there is one that can be read."""
+    # Imported here: it takes a second, and only this module needs it.
+    from nautilus import Sampler
+
+    def build(filepath: Path | None) -> Any:
+        return Sampler(
+            prior,
+            ln_likelihood,
+            n_dim=n_dim,
+            n_live=options.n_live,
+            n_networks=options.n_networks,
+            n_update=options.n_update_factor * options.n_live,
+            # nautilus' own 10 for a factor of 1.
+            n_like_new_bound=10 * options.n_update_factor**2 * options.n_live,
+            vectorized=True,
+            pass_dict=False,
+            seed=seed,
+            filepath=filepath,
+        )
+
+    if checkpoint is None or not checkpoint.is_file():
+        return build(None)
+    try:
+        sampler = build(checkpoint)
+    except (OSError, KeyError, ValueError) as error:
+        _LOG.warning("%s cannot be read (%s): sampled from the start", checkpoint, error)
+        return build(None)
+    sampler.filepath = None  # or nautilus would write to it
+    _LOG.info("taken up at %d likelihood calls from %s", sampler.n_like, checkpoint)
+    return sampler
 
 
 def _resample(weights: Floats, draws: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -28,7 +28,7 @@ from archipelago.passbands import Passband, passband_weights, write_ascii
 from archipelago.sed.dust import galactic_correction
 from archipelago.sed.galaxy import REFERENCE_LOG_MASS, GalaxyModel, components, import_bagpipes
 from archipelago.sed.igm import transmission
-from archipelago.sed.quasar import REFERENCE_M1450, UV_SLOPE, flux_at_1450_ujy, rest_spectrum
+from archipelago.sed.quasar import REFERENCE_M1450, flux_at_1450_ujy, rest_spectrum
 from archipelago.sed.templates import TemplateSet
 from archipelago.sed.verdict import read_fluxes
 
@@ -43,21 +43,26 @@ _MASS_RANGE = (6.0, 13.0)  # log10 of the solar masses formed
 _M1450_RANGE = (-33.0, -15.5)  # 17.5 mag are 7 decades
 _LOG_FLUX_RANGE = (-2.0, 5.0)  # log10 of the J flux [uJy]
 
-#: Nodes of the quasar grid. Slopes, reddenings and IGM scales as explained in
-#: `archipelago.sed.quasar` and `archipelago.sed.igm`.
-_SLOPES = np.array([-1.15, -0.55, 0.05, 0.65])
-_SLOPE_SIGMA = 0.3
+#: Nodes of the quasar grid in E(B-V) [mag], and the ends of its prior.
 _EBV = np.array([-0.05, 0.05, 0.15, 0.3])
-_IGM_SCALES = np.array([0.5, 0.7, 1.0, 1.4, 2.0])
-_LINE_SCALES = (0.3, 2.0)
-_LYA_SCALES = (0.0, 2.5)
+#: Nodes in slope and in ln of the IGM's scale, in sigma of their priors, which end there.
+_SLOPE_NODES = np.linspace(-3.0, 3.0, 4)
+_IGM_NODES = np.linspace(-3.0, 3.0, 5)
+#: Scatter of ln of the line scales (assumed) and of Lyman alpha's (0.39 dex: Banados et al. 2016,
+#: ApJS 227, 11, equivalent widths at z > 5.6), as in the priors of the grid fit; cut where.
+_LINE_LN_SIGMA = 0.6
+_LYA_LN_SIGMA = 0.39 * float(np.log(10))
+_LINE_CUT_SIGMA = 2.5
+#: Depths of broad absorption are uniform up to this one (assumed).
+_BAL_DEPTH_MAX = 0.8
 _REST_WAVE_AA = np.geomspace(250.0, 15_000.0, 4100)
 
 #: Nodes of the grid of lens galaxies: ln redshift, log10 age [Gyr], A_V [mag].
 _LENS_REDSHIFTS = np.geomspace(0.05, 3.0, 26)
 _LENS_LOG_AGES = np.array([-1.0, -0.5, 0.0, 0.4, 0.7, 1.0])
 _LENS_AV = np.array([0.0, 0.5, 1.0, 2.0])
-_LENS_TAU_GYR = 0.5
+#: Their e-folding time of star formation [Gyr] (assumed: most lenses are old).
+LENS_TAU_GYR = 0.5
 
 #: Parameters of the lens galaxy, after the quasar's.
 LENS_NAMES = ("lens_redshift", "lens_log_mass", "lens_log_age_gyr", "lens_av_mag")
@@ -73,18 +78,26 @@ PARAMETERS = {
     "line_scale": "factor on the equivalent widths of the lines",
     "lya_scale": "the same of Lyman alpha, N V and O VI",
     "igm_scale": "factor on the optical depth of the IGM",
+    "bal_depth": "share of the light that broad absorption lines take, at C IV",
     "age_gyr": "time since star formation began [Gyr]",
     "log_mass": "log10 of the stellar mass formed [solar masses]",
     "metallicity": "metallicity [solar]",
     "tau_gyr": "e-folding time of star formation [Gyr]",
     "av_mag": "A_V, Calzetti law [mag]",
-    "lens_redshift": "redshift of the lens galaxy",
+    "lens_redshift": "redshift of the lens galaxy, below the quasar's",
     "lens_log_mass": "log10 of its stellar mass formed [solar masses]",
     "lens_log_age_gyr": "log10 of the time since its star formation began [Gyr]",
     "lens_av_mag": "its A_V, Calzetti law [mag]",
 }
 
 _TINY = 1e-12
+#: What `QuasarModel` takes from the priors of the grid fit.
+_QUASAR_PRIORS = (
+    *("uv_slope_mean", "uv_slope_sigma", "ebv_scale_mag", "igm_ln_sigma"),
+    "bal_share",
+)
+#: BAGPIPES' ln L of what it holds to be impossible is -9.99e99.
+_BAGPIPES_IMPOSSIBLE = -9e99
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,8 @@ class ObjectData:
     flux_ujy, error_ujy : (n_band,), divided by ``aperture``.
     used : whether a band takes part, (n_band,).
     aperture : share of the class' total flux that the catalogue measures, (n_band,).
+    shared_ujy : one sigma of the error that the bands of a survey have in common,
+        (n_survey, n_band), 0 in the bands of others; no band is in two surveys.
     """
 
     id: int
@@ -152,6 +167,7 @@ class ObjectData:
     error_ujy: Floats
     used: NDArray[np.bool_]
     aperture: Floats
+    shared_ujy: Floats
 
     @property
     def detected(self) -> bool:
@@ -167,12 +183,34 @@ class ObjectData:
     def ln_norm(self) -> float:
         """ln L of a model that fits perfectly [measured fluxes in uJy]."""
         norm = -0.5 * np.log(2 * np.pi * self.error_ujy[self.used] ** 2).sum()
-        return float(norm) + self.ln_jacobian
+        return float(norm - 0.5 * np.log(self._shared_norm).sum()) + self.ln_jacobian
+
+    @cached_property
+    def _shared_norm(self) -> Floats:
+        """1 + v D^-1 v of each survey's shared error v, (n_survey,)."""
+        ratio = self.shared_ujy[:, self.used] / self.error_ujy[self.used]
+        return np.asarray(1 + (ratio**2).sum(axis=1))
+
+    @cached_property
+    def _modes(self) -> Floats:
+        """u with chi2 = r r - sum of (u r)^2, r in sigma, (n_survey, n_used)."""
+        ratio = self.shared_ujy[:, self.used] / self.error_ujy[self.used]
+        return np.asarray(ratio / np.sqrt(self._shared_norm)[:, None])
+
+    @property
+    def total_error_ujy(self) -> Floats:
+        """One sigma of each band alone, shared errors included, (n_band,)."""
+        return np.asarray(np.sqrt(self.error_ujy**2 + (self.shared_ujy**2).sum(axis=0)))
 
     def chi2(self, model_ujy: Floats) -> Floats:
-        """Return chi2 of total model fluxes, (..., n_band) to (...)."""
+        """Return chi2 of total model fluxes, (..., n_band) to (...).
+
+        The covariance is a diagonal and one outer product per survey, inverted by hand
+        (Sherman & Morrison 1950, Ann. Math. Stat. 21, 124), as in the grid fit.
+        """
         residual = (self.flux_ujy - model_ujy)[..., self.used] / self.error_ujy[self.used]
-        return np.asarray((residual**2).sum(axis=-1))
+        shared = ((residual @ self._modes.T) ** 2).sum(axis=-1)
+        return np.asarray((residual**2).sum(axis=-1) - shared)
 
     def ln_likelihood(self, model_ujy: Floats) -> Floats:
         """Return the Gaussian ln L of total model fluxes."""
@@ -190,19 +228,26 @@ def as_class(
     name : one of `CLASSES`.
     bands : names of the bands.
     fit : ``model_error`` (per class: fraction of the flux per band, or default),
-        ``floor_fraction`` (of the object's mean flux, in every band) and
-        ``aperture_offset_mag`` (per class, in its ``bands``), as `verdicts` takes them.
+        ``floor_fraction`` (per class, of the object's mean flux, in every band),
+        ``survey_error`` (``groups`` of bands; per class, the fraction of the flux that they
+        share) and ``aperture_offset_mag`` (per class, in its ``bands``), as `verdicts` takes them.
     """
     table = fit["model_error"][name]
     fraction = np.array([float(table.get(band, table["default"])) for band in bands])
     flux, used = measured.flux_ujy, measured.used
     mean = float((np.abs(flux) * used).sum() / max(int(used.sum()), 1))
-    floor = float(fit["floor_fraction"]) * mean
+    floor = float(fit["floor_fraction"][name]) * mean
     error = np.sqrt(measured.error_ujy**2 + (fraction * flux) ** 2 + floor**2)
     offsets = fit["aperture_offset_mag"]
     share = 10 ** (-0.4 * float(offsets[name]))
     aperture = np.array([share if band in offsets["bands"] else 1.0 for band in bands])
-    return ObjectData(measured.id, flux / aperture, error / aperture, used, aperture)
+    section = fit["survey_error"]
+    groups = [[band in group for band in bands] for group in section["groups"].values()]
+    members = np.array(groups, dtype=bool).reshape(-1, len(bands))
+    shared = float(section[name]) * members * np.where(used, flux, 0.0)
+    return ObjectData(
+        measured.id, flux / aperture, error / aperture, used, aperture, shared / aperture
+    )
 
 
 class Model(Protocol):
@@ -221,10 +266,6 @@ class Model(Protocol):
 
 def _uniform(u: Floats, limits: tuple[float, float]) -> Floats:
     return limits[0] + u * (limits[1] - limits[0])
-
-
-def _log_uniform(u: Floats, limits: tuple[float, float]) -> Floats:
-    return np.asarray(np.exp(_uniform(u, (np.log(limits[0]), np.log(limits[1])))))
 
 
 def _normal(u: Floats, mean: float, sigma: float, limits: tuple[float, float]) -> Floats:
@@ -272,94 +313,145 @@ class StarModel:
         return np.asarray(10 ** parameters[:, 1:2] * np.exp(np.column_stack(columns)))
 
 
+def _exponential(u: Floats, scale: float, limits: tuple[float, float]) -> Floats:
+    """Distribution that falls as exp(-|x| / scale) on both sides of 0, cut at limits."""
+    at = np.array(limits)
+    low, high = np.where(at < 0, np.exp(-np.abs(at) / scale), 2 - np.exp(-np.abs(at) / scale)) / 2
+    share = low + u * (high - low)
+    # From the nearer tail: 1 minus a small number would lose its digits.
+    tail = np.maximum(2 * np.where(share < 0.5, share, 1 - share), 1e-300)
+    values = np.where(share < 0.5, 1, -1) * scale * np.log(tail)
+    return np.asarray(np.clip(values, *limits))
+
+
 class QuasarModel:
     """Quasars: interpolated in redshift, IGM, slope and reddening; lines added linearly.
 
     Continuum and lines are interpolated apart and in the logarithm, in which slope,
-    reddening and optical depth are linear at any one wavelength.
+    reddening and optical depth are linear at any one wavelength. The light that broad
+    absorption lines leave is linear in their depth.
 
-    M1450 is what is seen: magnification cannot be told from luminosity.
+    M1450 is what is seen: magnification cannot be told from luminosity. There is no host
+    galaxy: the templates of the grid fit have none, and class lensed has a galaxy.
+
+    Parameters
+    ----------
+    passbands : per band a Passband.
+    redshift : range of redshifts.
+    priors : ``uv_slope_mean``, ``uv_slope_sigma``, ``ebv_scale_mag``, ``igm_ln_sigma`` and
+        ``bal_share``, as the grid fit takes them (`archipelago.sed.priors.quasar_prior`).
+    step : of the grid's redshifts.
     """
 
-    names = ("redshift", "m1450", "uv_slope", "ebv", "line_scale", "lya_scale", "igm_scale")
+    names = (
+        *("redshift", "m1450", "uv_slope", "ebv", "line_scale", "lya_scale"),
+        *("igm_scale", "bal_depth"),
+    )
 
     def __init__(
-        self, passbands: Mapping[str, Passband], redshift: tuple[float, float], step: float = 0.02
+        self,
+        passbands: Mapping[str, Passband],
+        redshift: tuple[float, float],
+        priors: Mapping[str, Any],
+        step: float = 0.02,
     ) -> None:
         self._redshift = redshift
         self._n_band = len(passbands)
+        self._priors = {name: float(priors[name]) for name in _QUASAR_PRIORS}
+        slopes = self._priors["uv_slope_mean"] + _SLOPE_NODES * self._priors["uv_slope_sigma"]
+        self._igm_scales = np.exp(_IGM_NODES * self._priors["igm_ln_sigma"])
         n_nodes = int(np.ceil((redshift[1] - redshift[0]) / step)) + 1
         z_nodes = np.linspace(*redshift, max(n_nodes, 2))
-        # The spectrum is linear in both line scales: continuum, lines, Lyman alpha.
-        rest = np.empty((_SLOPES.size, _EBV.size, 3, _REST_WAVE_AA.size))
-        for i, slope in enumerate(_SLOPES):
+        # The spectrum is linear in both line scales: continuum, lines, Lyman alpha; each
+        # without broad absorption and with the deepest.
+        depths = (0.0, _BAL_DEPTH_MAX)
+        rest = np.empty((slopes.size, _EBV.size, len(depths), 3, _REST_WAVE_AA.size))
+        for i, slope in enumerate(slopes):
             for j, ebv in enumerate(_EBV):
-                bare, lines, lya = (
-                    rest_spectrum(_REST_WAVE_AA, uv_slope=slope, ebv=ebv, line_scale=a, lya_scale=b)
-                    for a, b in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
-                )
-                rest[i, j] = bare, lines - bare, lya - bare
-        shape = (z_nodes.size, _IGM_SCALES.size, _SLOPES.size, _EBV.size, 3, self._n_band)
-        grid = np.empty(shape)
+                for k, depth in enumerate(depths):
+                    shape = {"uv_slope": float(slope), "ebv": float(ebv), "bal_depth": depth}
+                    bare, lines, lya = (
+                        rest_spectrum(_REST_WAVE_AA, line_scale=a, lya_scale=b, **shape)
+                        for a, b in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
+                    )
+                    rest[i, j, k] = bare, lines - bare, lya - bare
+        parts = rest.reshape(slopes.size, _EBV.size, -1, _REST_WAVE_AA.size)
+        grid = np.empty((z_nodes.size, _IGM_NODES.size, *parts.shape[:3], self._n_band))
         for k, z in enumerate(z_nodes):
             wave = _REST_WAVE_AA * (1 + z)
             weights = passband_weights(wave, passbands) * float(flux_at_1450_ujy(z))
-            for m, scale in enumerate(_IGM_SCALES):
+            for m, scale in enumerate(self._igm_scales):
                 through = transmission(wave, float(z), float(scale))
-                grid[k, m] = rest @ (weights * through[:, None])
+                grid[k, m] = parts @ (weights * through[:, None])
+        self._slopes = (float(slopes[0]), float(slopes[-1]))
         self._interpolate = RegularGridInterpolator(
-            (z_nodes, _IGM_SCALES, _SLOPES, _EBV),
-            np.log(np.maximum(grid, _TINY)).reshape(*shape[:4], -1),
+            (z_nodes, self._igm_scales, slopes, _EBV),
+            np.log(np.maximum(grid, _TINY)).reshape(*grid.shape[:4], -1),
         )
 
     def prior(self, cube: Floats) -> Floats:
-        """Return parameters.
+        """Return parameters, distributed as in the grid fit but for the counts of quasars.
 
-        Redshift, M1450 and Lyman alpha are uniform; the slope is normal, -0.25 +- 0.3;
-        E(B-V) falls exponentially with scale 0.06 from -0.05; lines are uniform in
-        the logarithm; ln of the IGM scale is normal with sigma 0.35.
+        Redshift and M1450 are uniform; the slope is normal; E(B-V) falls exponentially on
+        both sides of 0; line scales and the IGM's are normal in the logarithm. A share
+        ``bal_share`` has broad absorption, of any depth alike; the others have depth 0.
         """
-        share = -np.expm1(-(_EBV[-1] - _EBV[0]) / 0.06)
-        ebv = _EBV[0] - 0.06 * np.log1p(-cube[:, 3] * share)
-        ln_igm = (float(np.log(_IGM_SCALES[0])), float(np.log(_IGM_SCALES[-1])))
+        given = self._priors
+        igm_sigma, share = given["igm_ln_sigma"], given["bal_share"]
+        cut = (-_LINE_CUT_SIGMA, _LINE_CUT_SIGMA)
+        slope = (given["uv_slope_mean"], given["uv_slope_sigma"], self._slopes)
+        igm = _normal(cube[:, 6], 0.0, 1.0, (float(_IGM_NODES[0]), float(_IGM_NODES[-1])))
+        absorbed = np.clip(cube[:, 7] - (1 - share), 0.0, None)
         return np.column_stack(
             [
                 _uniform(cube[:, 0], self._redshift),
                 _uniform(cube[:, 1], _M1450_RANGE),
-                _normal(cube[:, 2], UV_SLOPE, _SLOPE_SIGMA, (_SLOPES[0], _SLOPES[-1])),
-                np.clip(ebv, _EBV[0], _EBV[-1]),
-                _log_uniform(cube[:, 4], _LINE_SCALES),
-                _uniform(cube[:, 5], _LYA_SCALES),
-                np.exp(_normal(cube[:, 6], 0.0, 0.35, ln_igm)),
+                _normal(cube[:, 2], *slope),
+                _exponential(cube[:, 3], given["ebv_scale_mag"], (_EBV[0], _EBV[-1])),
+                np.exp(_LINE_LN_SIGMA * _normal(cube[:, 4], 0.0, 1.0, cut)),
+                np.exp(_LYA_LN_SIGMA * _normal(cube[:, 5], 0.0, 1.0, cut)),
+                np.exp(igm_sigma * igm),
+                _BAL_DEPTH_MAX * absorbed / max(share, _TINY),
             ]
         )
 
     def band_fluxes(self, parameters: Floats) -> Floats:
         """See `Model`."""
-        z, m1450, slope, ebv, line, lya, igm = parameters.T
-        igm = np.clip(igm, _IGM_SCALES[0], _IGM_SCALES[-1])
+        z, m1450, slope, ebv, line, lya, igm, bal = parameters.T
+        igm = np.clip(igm, self._igm_scales[0], self._igm_scales[-1])
         parts = np.exp(self._interpolate(np.column_stack([z, igm, slope, ebv])))
-        parts = parts.reshape(-1, 3, self._n_band)
-        total = parts[:, 0] + line[:, None] * parts[:, 1] + lya[:, None] * parts[:, 2]
+        parts = parts.reshape(-1, 2, 3, self._n_band)
+        deep = (bal / _BAL_DEPTH_MAX)[:, None, None]
+        part = parts[:, 0] + deep * (parts[:, 1] - parts[:, 0])
+        total = part[:, 0] + line[:, None] * part[:, 1] + lya[:, None] * part[:, 2]
         return np.asarray(total * 10 ** (-0.4 * (m1450 - REFERENCE_M1450))[:, None])
 
 
+def lens_age_gyr(log_age_gyr: float, redshift: float) -> float:
+    """Return the age of a lens galaxy [Gyr]: as asked, but less than the universe's."""
+    return float(min(10.0**log_age_gyr, 0.95 * float(age_gyr(redshift))))
+
+
 class LensedModel:
-    """A quasar and a galaxy before it: two amplitudes, both free."""
+    """A quasar and a galaxy before it: two amplitudes, both free and above 0.
+
+    The galaxy's redshift lies below the quasar's. The photometry says nothing of the
+    magnification: a brighter quasar looks the same, so M1450 is what is seen, and the
+    intrinsic one is fainter by 2.5 log10 of the magnification.
+    """
 
     def __init__(self, quasar: QuasarModel, galaxy: GalaxyModel, n_band: int) -> None:
         self._quasar = quasar
         self.names = (*quasar.names, *LENS_NAMES)
         grid = np.empty((_LENS_REDSHIFTS.size, _LENS_LOG_AGES.size, _LENS_AV.size, n_band))
         for i, z in enumerate(_LENS_REDSHIFTS):
-            oldest = 0.95 * float(age_gyr(z))
             for j, log_age in enumerate(_LENS_LOG_AGES):
                 for k, av in enumerate(_LENS_AV):
                     grid[i, j, k] = galaxy.fluxes(
                         float(z),
                         history="delayed",
-                        age_gyr=min(10.0 ** float(log_age), oldest),
-                        tau_gyr=_LENS_TAU_GYR,
+                        age_gyr=lens_age_gyr(float(log_age), float(z)),
+                        tau_gyr=LENS_TAU_GYR,
                         av_mag=float(av),
                     )
         # Distances make fluxes steep in redshift: smooth in logarithms of both.
@@ -397,7 +489,11 @@ class LensedModel:
 
 
 class BagpipesModel:
-    """A galaxy for one object: BAGPIPES' fitted model, on the bands that the object has.
+    """A galaxy for one object: BAGPIPES' fitted model.
+
+    Parameters, priors and photometry are BAGPIPES'. Its likelihood knows no errors that
+    bands share, nor bands that do not count, and is used to tell histories older than the
+    universe only.
 
     Parameters
     ----------
@@ -435,11 +531,9 @@ class BagpipesModel:
         stars["age" if history == "delayed" else "age_max"] = (0.03, 14.0)
         if history == "delayed":
             stars["tau"] = (0.05, 10.0)
-        has = dict(zip(passbands, data.used, strict=True))
-        used = {band: curve for band, curve in passbands.items() if has[band]}
-        values = np.column_stack([data.flux_ujy, data.error_ujy])[data.used]
+        values = np.column_stack([data.flux_ujy, data.error_ujy])
         with tempfile.TemporaryDirectory(prefix="archipelago-posterior-") as folder:
-            files = [str(path) for path in write_ascii(used, folder).values()]
+            files = [str(path) for path in write_ascii(passbands, folder).values()]
             bagpipes = import_bagpipes()
             self._galaxy = bagpipes.galaxy(
                 str(data.id),
@@ -467,25 +561,18 @@ class BagpipesModel:
         parameters[:, age] = _uniform(cube[:, age], (0.03, 1.0)) * oldest
         return parameters
 
-    def _evaluate(self, parameters: Floats) -> tuple[float, Floats]:
+    def _evaluate(self, parameters: Floats) -> Floats:
+        """Return BAGPIPES' photometry [uJy], (n_band,); NaN where its likelihood is 0."""
         with contextlib.redirect_stdout(io.StringIO()):
             value = float(self._fitted.lnlike(parameters))
-        photometry = np.atleast_1d(self._fitted.model_galaxy.photometry).copy()
-        return value + self._data.ln_jacobian, photometry
-
-    def ln_likelihood(self, parameters: Floats) -> Floats:
-        """Return BAGPIPES' ln L, (n, n_par) to (n,); the band fluxes are kept for later."""
-        values = np.empty(len(parameters))
-        for row, point in enumerate(parameters):
-            values[row], self._met[point.tobytes()] = self._evaluate(point)
-        return values
+        photometry = np.asarray(self._fitted.model_galaxy.photometry, dtype=float)
+        return np.where(value > _BAGPIPES_IMPOSSIBLE, photometry, np.nan)
 
     def band_fluxes(self, parameters: Floats) -> Floats:
-        """See `Model`; NaN in bands that the object lacks."""
-        fluxes = np.full((len(parameters), self._data.used.size), np.nan)
-        for row, point in enumerate(parameters):
-            key = point.tobytes()
-            if key not in self._met:
-                self._met[key] = self._evaluate(point)[1]
-            fluxes[row, self._data.used] = self._met[key]
-        return fluxes
+        """See `Model`. What was met once is kept."""
+        for point in parameters:
+            if point.tobytes() not in self._met:
+                self._met[point.tobytes()] = self._evaluate(point)
+        return np.array([self._met[point.tobytes()] for point in parameters]).reshape(
+            len(parameters), -1
+        )

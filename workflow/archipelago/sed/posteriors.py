@@ -5,7 +5,7 @@ data and errors as the grid fit, so that an object's evidences can be compared.
 
 BAGPIPES' ``fit`` class is left aside on purpose: it draws its seed from the clock,
 writes below the working directory and resumes a fit of the same name whatever
-its data were. Its model, priors and likelihood are used as they are.
+its data were. Its model and priors are used as they are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from archipelago.base.progress import Progress
 from archipelago.base.tables import require_columns, write_table
 from archipelago.passbands import Passband
 from archipelago.sed.galaxy import GalaxyModel
-from archipelago.sed.nested import NestedResult, SamplerOptions, sample
+from archipelago.sed.nested import IMPOSSIBLE, NestedResult, SamplerOptions, sample
 from archipelago.sed.posterior_models import (
     CLASSES,
     LENS_NAMES,
@@ -53,10 +53,16 @@ Floats = NDArray[np.float64]
 #: Packages whose version is part of a kept posterior's fingerprint.
 _PACKAGES = ("bagpipes", "nautilus-sampler", "numpy", "scikit-learn", "scipy")
 
+#: How the status of a fit begins that ended in an error; it is tried again at the next run.
+_FAILED = "failed: "
+
 
 @dataclass(frozen=True)
 class PosteriorOptions:
     """What is sampled, and how carefully.
+
+    Values and limits stand in ``config.yaml`` and in the configuration's schema
+    (`archipelago.config.analysis`), and nowhere else.
 
     Parameters
     ----------
@@ -71,68 +77,32 @@ class PosteriorOptions:
     max_likelihoods : calls at which sampling ends in any case.
     draws : draws kept per object and class.
     galaxy_history : ``delayed`` or ``constant`` star formation.
-    galaxy_redshift : range of galaxies' redshifts; within 0 to 10.
+    galaxy_redshift : range of galaxies' redshifts; BAGPIPES ends at 10.
     quasar_redshift : range of quasars' redshifts.
     """
 
-    shortlist: int = 8
-    shards: int = 4
-    seed: int = 1
-    classes: tuple[str, ...] = CLASSES
-    n_live: int = 60
-    n_live_templates: int = 100
-    n_effective: int = 200
-    n_networks: int = 1
-    max_likelihoods: int = 100_000
-    draws: int = 500
-    galaxy_history: str = "delayed"
-    galaxy_redshift: tuple[float, float] = (0.01, 4.0)
-    quasar_redshift: tuple[float, float] = (4.5, 7.5)
+    shortlist: int
+    shards: int
+    seed: int
+    classes: tuple[str, ...]
+    n_live: int
+    n_live_templates: int
+    n_effective: int
+    n_networks: int
+    max_likelihoods: int
+    draws: int
+    galaxy_history: str
+    galaxy_redshift: tuple[float, float]
+    quasar_redshift: tuple[float, float]
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PosteriorOptions:
-        """Return options from a mapping.
-
-        Raises
-        ------
-        ConfigError
-            If a key or a class is unknown, or a range is the wrong way round.
-        """
-        known = {entry.name for entry in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ConfigError(
-                f"unknown options {', '.join(unknown)}",
-                where="posteriors",
-                next_step=f"use some of: {', '.join(sorted(known))}",
-            )
-        given: dict[str, Any] = {
+    def from_mapping(cls, section: Mapping[str, Any]) -> PosteriorOptions:
+        """Return the options that a configuration's section tells; lists become tuples."""
+        values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list | tuple) else value
-            for key, value in values.items()
+            for key, value in section.items()
         }
-        options = cls(**given)
-        wrong = [name for name in options.classes if name not in CLASSES]
-        if wrong or not options.classes:
-            raise ConfigError(
-                f"classes {list(options.classes)}",
-                where="posteriors.classes",
-                next_step=f"use some of: {', '.join(CLASSES)}",
-            )
-        for key in ("galaxy_redshift", "quasar_redshift"):
-            low, high = getattr(options, key)
-            if not 0 < low < high <= 10:
-                raise ConfigError(
-                    f"the range {low} to {high}",
-                    where=f"posteriors.{key}",
-                    next_step="give two redshifts, ascending, above 0 and up to 10",
-                )
-        if options.galaxy_history not in ("delayed", "constant"):
-            raise ConfigError(
-                f"the star formation history {options.galaxy_history!r}",
-                where="posteriors.galaxy_history",
-                next_step="use delayed or constant",
-            )
-        return options
+        return cls(**values)
 
     def sampler(self, name: str) -> SamplerOptions:
         """Return the sampler's options for a class."""
@@ -147,17 +117,27 @@ class PosteriorOptions:
 
 
 class Models:
-    """All classes, built when first asked for and kept for the next object."""
+    """All classes, built when first asked for and kept for the next object.
+
+    Parameters
+    ----------
+    passbands : per band a Passband, in the order of the data.
+    templates : the stars are taken from them.
+    options : see `PosteriorOptions`.
+    quasar_priors : see `QuasarModel`.
+    """
 
     def __init__(
         self,
         passbands: Mapping[str, Passband],
         templates: TemplateSet,
         options: PosteriorOptions,
+        quasar_priors: Mapping[str, Any],
     ) -> None:
         self._passbands = passbands
         self._templates = templates
         self._options = options
+        self._quasar_priors = dict(quasar_priors)
 
     @cached_property
     def digest(self) -> str:
@@ -175,7 +155,11 @@ class Models:
 
     @cached_property
     def _quasar(self) -> QuasarModel:
-        return QuasarModel(self._passbands, self._options.quasar_redshift)
+        return QuasarModel(self._passbands, self._options.quasar_redshift, self._quasar_priors)
+
+    def settings(self, name: str) -> dict[str, Any]:
+        """Return what a class depends on beside options and `digest`."""
+        return self._quasar_priors if name in ("quasar", "lensed") else {}
 
     @cached_property
     def _lensed(self) -> LensedModel:
@@ -215,34 +199,54 @@ class Posterior:
     status: str
 
 
-def fit_object(data: ObjectData, name: str, models: Models, options: PosteriorOptions) -> Posterior:
+def fit_object(
+    data: ObjectData,
+    name: str,
+    models: Models,
+    options: PosteriorOptions,
+    checkpoint: Path | None = None,
+) -> Posterior:
     """Sample the posterior of an object as one class.
 
     An object without a usable band, or all of whose bands are limits, gets an
-    empty posterior that says so: nothing is measured of it.
+    empty posterior that says so: nothing is measured of it. One with fewer bands than
+    the class has parameters is sampled, and its status says that priors decide.
+
+    Parameters
+    ----------
+    data : the object.
+    name : one of `CLASSES`.
+    models : the classes.
+    options : see `PosteriorOptions`.
+    checkpoint : see `archipelago.sed.nested.sample`.
     """
     if not data.detected:
-        return Posterior((), None, np.empty((0, data.used.size)), np.nan, "no band is detected")
+        return _empty(data, "no band is detected")
     model = models.of(name, data)
-    # BAGPIPES has its own likelihood; it is the same Gaussian.
-    own = getattr(model, "ln_likelihood", None)
-
-    def ln_likelihood(parameters: Floats) -> Floats:
-        if own is not None:
-            return np.asarray(own(parameters))
-        return data.ln_likelihood(model.band_fluxes(parameters))
-
     nested = sample(
         model.prior,
-        ln_likelihood,
+        lambda parameters: data.ln_likelihood(model.band_fluxes(parameters)),
         len(model.names),
         seed_of(options.seed, data.id, name),
         options.sampler(name),
+        checkpoint,
     )
     chi2 = float(data.chi2(model.band_fluxes(nested.best[None, :]))[0])
-    status = "ok" if nested.converged else "stopped at max_likelihoods"
     fluxes = model.band_fluxes(nested.samples) * data.aperture
+    status = _status(nested, int(data.used.sum()), len(model.names))
     return Posterior(model.names, nested, fluxes, chi2, status)
+
+
+def _empty(data: ObjectData, status: str) -> Posterior:
+    return Posterior((), None, np.empty((0, data.used.size)), np.nan, status)
+
+
+def _status(nested: NestedResult, n_bands: int, n_parameters: int) -> str:
+    if not nested.converged:
+        return "stopped at max_likelihoods"
+    if nested.best_ln_likelihood <= IMPOSSIBLE:
+        return "no model comes near"
+    return "ok" if n_bands >= n_parameters else "fewer bands than parameters: priors decide"
 
 
 def seed_of(seed: int, object_id: int, name: str) -> int:
@@ -288,8 +292,9 @@ def run_shard(
     fit : model errors and aperture effects, see `as_class`.
     models : the classes.
     options : see `PosteriorOptions`.
-    partial : folder where each finished posterior is kept, and taken up again if
-        its data, options and code are the same; None keeps nothing.
+    partial : folder where each finished posterior is kept, and the state of an
+        unfinished one, and taken up again if data, options and code are the same;
+        None keeps nothing.
     code : a hash of the code, part of that comparison.
 
     Returns
@@ -328,16 +333,38 @@ def _kept_or_fitted(
     code: str,
 ) -> Posterior:
     if partial is None:
-        return fit_object(data, name, models, options)
-    path = partial / f"{data.id}-{name}.npz"
+        return _fitted(data, name, models, options, None)
+    start = f"{data.id}-{name}"
+    path = partial / f"{start}.npz"
     mark = fingerprint(data, name, options, models, code)
     kept = _load_posterior(path, mark)
     if kept is not None:
         _LOG.info("object %d as %s: taken from %s", data.id, name, path)
         return kept
-    posterior = fit_object(data, name, models, options)
-    _save_posterior(posterior, path, mark)
+    checkpoint = partial / f"{start}-{mark[:16]}.h5"
+    for stale in partial.glob(f"{start}-*.h5"):
+        if stale != checkpoint:  # of other data, options or code: never to be taken up again
+            stale.unlink()
+    posterior = _fitted(data, name, models, options, checkpoint)
+    if not posterior.status.startswith(_FAILED):
+        _save_posterior(posterior, path, mark)
+    checkpoint.unlink(missing_ok=True)
     return posterior
+
+
+def _fitted(
+    data: ObjectData,
+    name: str,
+    models: Models,
+    options: PosteriorOptions,
+    checkpoint: Path | None,
+) -> Posterior:
+    """Fit, and give an object that makes the models or the sampler fail a row that says so."""
+    try:
+        return fit_object(data, name, models, options, checkpoint)
+    except (ArithmeticError, LookupError, RuntimeError, ValueError) as error:
+        _LOG.exception("object %d as %s", data.id, name)
+        return _empty(data, f"{_FAILED}{type(error).__name__}: {error}")
 
 
 def fingerprint(
@@ -354,8 +381,10 @@ def fingerprint(
         "error": data.error_ujy.tolist(),
         "used": data.used.tolist(),
         "aperture": data.aperture.tolist(),
+        "shared": data.shared_ujy.tolist(),
         "options": settings,
         "models": models.digest,
+        "priors": models.settings(name),
         "code": code,
         "packages": {package: version(package) for package in _PACKAGES},
     }
@@ -493,7 +522,7 @@ def write_shard(
     ``<id>/used`` as measured, Galactic extinction taken out, without model error;
     per id and class ``<id>/<class>/parameters`` (names), ``samples`` (draw, parameter),
     ``ln_likelihood`` (draw,) and ``fluxes_ujy`` (draw, band), float32, as the catalogue
-    would measure them, NaN in bands that were not fitted.
+    would measure them, in bands that were not fitted too.
     """
     about = dict(ABOUT)
     words = {
