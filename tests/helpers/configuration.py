@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from archipelago.config.load import load_config
+from archipelago.config.load import load_config, merged
 from archipelago.config.model import Config
 from archipelago.learning.settings import LearningSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def merged(base: Any, overlay: Any) -> Any:
-    """Merge as Snakemake does: mappings by key, all else replaced."""
-    if isinstance(base, Mapping) and isinstance(overlay, Mapping):
-        return {
-            **base,
-            **{k: merged(base[k], v) if k in base else v for k, v in overlay.items()},
-        }
-    return copy.deepcopy(overlay)
 
 
 def shipped() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import types
 import typing
@@ -72,6 +73,16 @@ def load_config(raw: Mapping[str, Any], folder: str | Path | None = None) -> Con
         )
     assert config is not None
     return config
+
+
+def merged(base: Any, overlay: Any) -> Any:
+    """Merge as Snakemake does with configuration files: mappings by key, all else replaced."""
+    if isinstance(base, Mapping) and isinstance(overlay, Mapping):
+        return {
+            **base,
+            **{k: merged(base[k], v) if k in base else v for k, v in overlay.items()},
+        }
+    return copy.deepcopy(overlay)
 
 
 def known_keys() -> frozenset[tuple[str, ...]]:
