@@ -12,7 +12,7 @@ TRUTH := .demo/truth$(SKY).csv
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help env truth demo half test unit lint format schema bench-dryrun clean
+.PHONY: help env truth demo half measure-sed test unit lint format schema bench-dryrun bench-sed clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,10 +44,25 @@ half: $(INSTALLED)  ## rank the objects of CATALOGUE (a published one), and show
 	    --config run=half catalogue="{file: $(CATALOGUE)}"
 	@$(BIN)/python -m archipelago.candidates.ranks results/half/candidates.parquet
 
+# Seeds of the demo skies that the verdicts are measured on.
+SEEDS ?= 1-4
+measure-sed: $(INSTALLED)  ## how good the SED verdicts are on the demo skies of SEEDS
+	@mkdir -p .demo
+	@$(BIN)/python -m archipelago.measure.verdicts --seeds $(SEEDS) --cache .demo/skies --threads $(CORES) \
+	    --out .demo/verdicts.parquet
+
 bench-dryrun: truth  ## seconds that a dry run of the demo and of DES DR2 takes
 	@for preset in data/presets/demo.yaml config.yaml; do \
 	    bash -c "time $(BIN)/snakemake -n --quiet all --configfile config.yaml $$preset" 2>&1 | \
 	    awk -v name=$$preset '/^real/ {print name ": " $$2}'; done
+
+# Sizes of the catalogues, and the data of LePHARE (left out where they are not).
+SIZES ?= 7438 30000 100000
+LEPHARE_DATA ?= ../shared/data/lephare-data.tar.xz
+bench-sed: $(INSTALLED)  ## speed and memory of the SED stage for SIZES objects, beside LePHARE and BAGPIPES
+	@$(BIN)/python -m archipelago.sed.bench --threads $(CORES) --sizes $(SIZES) \
+	    $(if $(wildcard $(CATALOGUE)),--catalogue $(CATALOGUE)) \
+	    $(if $(wildcard $(LEPHARE_DATA)),--lephare-data $(LEPHARE_DATA))
 
 test: lint unit $(INSTALLED)  ## every check and every test
 	$(BIN)/pytest -m slow

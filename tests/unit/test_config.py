@@ -233,6 +233,7 @@ def test_a_survey_search(raw: dict[str, Any]) -> None:
     assert search.left_out == {"LePHARE": "lephare.data is not set"}
     assert len(search.catalogue_input["losses"]) == 3 * len(search.tiles)
     assert len(search.report_input["posteriors"]) == 10
+    assert search.report_input["figures"][3] == "results/des_dr2/posteriors/shard-3"
     assert search.table_range("o3-00000") == (0, 15)
 
 

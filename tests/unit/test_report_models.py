@@ -17,7 +17,8 @@ def _templates() -> TemplateSet:
     group = ClassTemplates(np.array([[1.0, 2.0, 4.0]]), {"redshift": np.array([6.0])})
     first = Representatives(np.array([0]), np.array([0]))
     classes = dict.fromkeys(("star", "galaxy", "quasar"), group)
-    return TemplateSet(BANDS, np.array([4800.0, 9200.0, 33500.0]), classes, first, first)
+    pivots_aa = np.array([4800.0, 9200.0, 33500.0])
+    return TemplateSet(BANDS, pivots_aa, classes, first, first, first)
 
 
 def _verdicts(ids: list[int]) -> pd.DataFrame:

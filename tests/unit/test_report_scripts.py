@@ -42,9 +42,8 @@ def files(tmp_path: Path) -> dict[str, Any]:
         name: ClassTemplates(SHAPES[name][None, :].astype(float), {"redshift": np.array([6.0])})
         for name in ("star", "galaxy", "quasar")
     }
-    TemplateSet(tuple(BANDS), np.linspace(5e3, 4.6e4, 9), classes, one, one).save(
-        tmp_path / "templates.npz"
-    )
+    pivots_aa = np.linspace(5e3, 4.6e4, 9)
+    TemplateSet(tuple(BANDS), pivots_aa, classes, one, one, one).save(tmp_path / "templates.npz")
     assert data.images is not None and data.posteriors is not None and data.enrichment is not None
     image = data.images
     save_images(tmp_path / "images.npz", image.images, image.ids, image.bands, 0.263, 30.0)

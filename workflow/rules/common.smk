@@ -28,8 +28,11 @@ try:
 except ArchipelagoError as error:
     raise WorkflowError(str(error)) from None
 
-# Addresses and manners change no result: they reach scripts past the params.
-os.environ.update(ARCHIPELAGO_SERVICES=CONFIG.services.model_dump_json())
+# Addresses, manners and devices change no result: they reach scripts past the params.
+os.environ.update(
+    ARCHIPELAGO_SERVICES=CONFIG.services.model_dump_json(),
+    ARCHIPELAGO_SED_DEVICE=CONFIG.sed.fit.device,
+)
 
 if workflow.is_main_process:
     for stage, why in SEARCH.left_out.items():

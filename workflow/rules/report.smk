@@ -24,7 +24,9 @@ rule report:
     params:
         report=CONFIG.report.plain(),
         run=CONFIG.run,
-        config=CONFIG.plain(without={"services": True, "sed": {"fit": {"memory_mb"}}}),
+        config=CONFIG.plain(
+            without={"services": True, "sed": {"fit": {"memory_mb", "device"}}}
+        ),
         bands=CONFIG.photometry.bands,
         left_out=SEARCH.left_out,
         code=code("report"),

@@ -4,6 +4,11 @@
 rule templates:
     input:
         dwarf_colours=source_file(CONFIG.sed.dwarf_colours),
+        lephare=(
+            source_file(CONFIG.lephare.data)
+            if CONFIG.sed.models.star.lephare_list
+            else []
+        ),
     output:
         templates=result("sed/templates.npz"),
     log:
@@ -42,8 +47,9 @@ rule sed:
     resources:
         mem_mb=memory_mb(2 * CONFIG.sed.fit.memory_mb, 20),
         runtime=minutes(120),
+        gpu=1 if CONFIG.sed.fit.device == "cuda" else 0,
     params:
-        sed=CONFIG.sed.fit.plain(without={"memory_mb"}),
+        sed=CONFIG.sed.fit.plain(without={"memory_mb", "device"}),
         code=code("sed"),
         follows=follows("catalogue", "templates"),
     message:

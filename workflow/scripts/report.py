@@ -18,6 +18,7 @@ from archipelago.base.logs import log_to
 from archipelago.base.losses import read_losses
 from archipelago.base.tables import read_table
 from archipelago.report.content import shortlist
+from archipelago.report.figures import posterior_figures
 from archipelago.report.models import model_fluxes
 from archipelago.report.page import ReportData, render_report
 from archipelago.sed.templates import load_templates
@@ -59,6 +60,9 @@ html = render_report(
         maps=_by_seed("maps", read_table),
         histories=_by_seed("histories", pd.read_csv),
         posteriors=pd.concat(posteriors, ignore_index=True) if posteriors else None,
+        figures=posterior_figures(
+            snakemake.input.get("figures", []), shortlist(candidates, options["candidates"])["id"]
+        ),
         recall=read_optional(snakemake.input.get("recall"), pd.read_csv),
         n_cards=options["candidates"],
         n_listed=options["listed"],

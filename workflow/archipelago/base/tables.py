@@ -29,6 +29,8 @@ _UNITS: tuple[tuple[str, str], ...] = (
     ("ebv_", "mag"),
     ("av_", "mag"),
     ("m1450_", "mag"),
+    ("mag_j_", "mag"),
+    ("age_", "Gyr"),
 )
 
 

@@ -12,6 +12,7 @@ from archipelago.config.survey import Identifier
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Redshift = Annotated[float, Field(gt=0, le=10)]
 Magnitude = Annotated[float, Field(ge=0, le=10)]
+AbsoluteMagnitude = Annotated[float, Field(ge=-40, le=30)]
 GridClass = Literal["star", "galaxy", "quasar", "lensed"]
 
 
@@ -139,6 +140,11 @@ Axis = Span | Annotated[list[float], Field(min_length=1)]
 class StarModels(Section):
     """Templates of stars: M0 to T9, alone and blended in WISE's beam."""
 
+    lephare_list: str | None = key(
+        "list of LePHARE's star templates, below sed/ of lephare.data, in place of the table of "
+        "colours; null: the table",
+        None,
+    )
     giants: bool = key("whether M giants take part")
     wise_blend: Axis = key("flux in W1 of a neighbour within WISE's beam, over the star's own")
     blend_w2_over_w1: float = key("flux ratio (f_nu) of that neighbour", gt=0, le=10)
@@ -184,6 +190,7 @@ class QuasarModels(Section):
     line_scale: Axis = key("strength of the emission lines, over the mean quasar's")
     lya_scale: Axis = key("strength of Lyman alpha and N V, over the mean quasar's")
     ebv: Axis = key("E(B-V), SMC law; negative values are bluer than the model", unit="mag")
+    bal_depth: Axis = key("share of the light that broad absorption lines take, at C IV")
     igm_scale: Axis = key("optical depth of the IGM, over the mean sight line's")
 
 
@@ -192,6 +199,9 @@ class CompositeModels(Section):
 
     redshift_step: float = key("step of the quasar's redshift", gt=0, le=1)
     quasars_per_redshift: int = key("quasars that stand for all at a redshift", ge=1, le=1000)
+    coarse_quasars_per_redshift: int = key(
+        "the same for objects that are hardly composites", ge=1, le=1000
+    )
     galaxies: int = key("galaxies that stand for all", ge=1, le=10_000)
     galaxy_redshift_max: float = key("largest redshift of the galaxy", gt=0, le=10)
 
@@ -213,6 +223,23 @@ class ApertureOffset(Section):
     quasar: Magnitude = key("missed of a point source", unit="mag")
     lensed: Magnitude = key("missed of galaxy + quasar", unit="mag")
     galaxy: Magnitude = key("missed of a galaxy", unit="mag")
+
+
+class SurveyError(Section):
+    """Error that all bands of a survey share, by class, as a share of the flux."""
+
+    groups: dict[Identifier, list[Identifier]] = key("survey: bands it measured together")
+    star: Fraction = key("of stars")
+    galaxy: Fraction = key("of galaxies")
+    quasar: Fraction = key("of quasars")
+    lensed: Fraction = key("of galaxy + quasar")
+
+    @model_validator(mode="after")
+    def _no_band_twice(self) -> SurveyError:
+        bands = [band for group in self.groups.values() for band in group]
+        if len(bands) != len(set(bands)):
+            raise ValueError("survey_error.groups: a band can be in one group only")
+        return self
 
 
 class StarPrior(Section):
@@ -243,6 +270,10 @@ class QuasarPrior(Section):
     uv_slope_mean: float = key("mean slope of the continuum", ge=-3, le=3)
     uv_slope_sigma: float = key("its scatter", gt=0, le=3)
     ebv_scale_mag: float = key("scale of the exponential in E(B-V)", unit="mag", gt=0, le=10)
+    bal_share: Fraction = key("share with broad absorption lines")
+    igm_ln_sigma: float = key(
+        "scatter of ln optical depth between sight lines, over a broad band", gt=0, le=3
+    )
 
 
 class LensPrior(Section):
@@ -268,28 +299,44 @@ class SedPriors(Section):
 class OtherDensity(Section):
     """The broad density of what no model describes."""
 
-    density_per_deg2_mag: float = key("expected number", unit="per deg2 and mag", gt=0, le=1e6)
-    width_mag: float = key("width in each colour", unit="mag", gt=0, le=10)
+    density_per_deg2_mag: float = key(
+        "expected number, before the catalogue is seen", unit="per deg2 and mag", gt=0, le=1e6
+    )
+    prior_objects: float = key("weight of that number", unit="objects", gt=0, le=1e9)
+    width_mag: float = key(
+        "added in quadrature to the catalogue's own scatter, per band", unit="mag", gt=0, le=10
+    )
+    width_small_mag: float = key(
+        "scatter where a catalogue is too small to tell, per band", unit="mag", gt=0, le=10
+    )
     degrees: float = key("degrees of freedom of its Student t", gt=0, le=100)
 
 
 class SedFit(Section):
     """How objects are fitted and judged."""
 
-    floor_fraction: float = key("least error, as a share of the mean flux", ge=0, le=1)
+    floor_fraction: dict[GridClass, Fraction] = key(
+        "class: least error, as a share of the object's mean flux"
+    )
     aperture_offset_mag: ApertureOffset = key("light that aperture magnitudes miss")
     model_error: dict[GridClass, dict[str, Fraction]] = key(
         "class: band: error of the models as a share of the flux; default for other bands"
     )
+    survey_error: SurveyError = key("error that the bands of a survey share")
     priors: SedPriors = key("expected numbers of each class")
     other: OtherDensity = key("what no model describes")
     memory_mb: int = key("memory for the fits; changes no result", unit="MB", ge=100, le=1_000_000)
+    device: Literal["auto", "cpu", "cuda"] = key(
+        "what the fits run on, which changes last digits alone; auto: a GPU if there is one"
+    )
 
     @model_validator(mode="after")
     def _default_errors(self) -> SedFit:
         for name in ("star", "galaxy", "quasar", "lensed"):
             if "default" not in self.model_error.get(name, {}):
                 raise ValueError(f"model_error.{name} needs a default")
+            if name not in self.floor_fraction:
+                raise ValueError(f"floor_fraction needs {name}")
         return self
 
 
@@ -359,13 +406,46 @@ class Lephare(Section):
     galaxy_list: str = key("list of galaxy templates, below sed/")
     qso_list: str = key("list of quasar templates, below sed/")
     star_list: str = key("list of star templates, below sed/")
-    brown_dwarfs: bool = key("whether the stars below BD/ take part")
     galaxy_ebv: list[Magnitude] = key("E(B-V) of galaxies", unit="mag", min_length=1)
     qso_ebv: list[Magnitude] = key("E(B-V) of quasars", unit="mag", min_length=1)
     galaxy_law: str = key("extinction law of galaxies, below ext/")
     qso_law: str = key("extinction law of quasars, below ext/")
+    galaxy_abs_mag: list[AbsoluteMagnitude] | None = key(
+        "absolute magnitudes of galaxies allowed in the first band, brightest and faintest; "
+        "null: any",
+        unit="AB mag",
+        min_length=2,
+        max_length=2,
+    )
+    qso_abs_mag: list[AbsoluteMagnitude] | None = key(
+        "the same of quasars", unit="AB mag", min_length=2, max_length=2
+    )
+    limits: Literal["zero", "left_out"] = key(
+        "an undetected band: flux 0 with its error, or not fitted"
+    )
+    weighting: Literal["photon", "energy"] = key("what a passband counts")
     error_floor_mag: float = key("added in quadrature to the errors", unit="mag", ge=0, le=2)
     error_factor: float = key("factor on all errors after that", gt=0, le=100)
+
+    @model_validator(mode="after")
+    def _brightest_first(self) -> Lephare:
+        for name in ("galaxy_abs_mag", "qso_abs_mag"):
+            limits = getattr(self, name)
+            if limits is not None and limits[0] >= limits[1]:
+                raise ValueError(f"{name} must give the brightest magnitude first")
+        return self
+
+
+class PublishedFit(Section):
+    """The published search's own fits, of some objects."""
+
+    shortlist: int = key("first candidates fitted; 0 and no ids: left out", ge=0, le=10_000)
+    ids: list[int] = key("identifiers of objects fitted besides")
+    redshift: Literal["known", "free"] = key(
+        "known: quasars known before are held at their redshift, others free; or all free"
+    )
+    starts: int = key("galaxies that searches start from", ge=10, le=1_000_000)
+    seed: int = key("of everything random", ge=0, le=2**31 - 1)
 
 
 class Report(Section):

@@ -8,6 +8,7 @@ from archipelago.config.analysis import (
     Learning,
     Lephare,
     Posteriors,
+    PublishedFit,
     Report,
     Sed,
     Truth,
@@ -42,6 +43,7 @@ class Config(Section):
     candidates: Candidates = key("how evidence is combined into one rank")
     posteriors: Posteriors = key("posteriors of the shortlist")
     lephare: Lephare = key("LePHARE on the whole catalogue")
+    published_fit: PublishedFit = key("the published search's own fits, of some objects")
     report: Report = key("the report")
     truth: Truth = key("a table of the truth to measure the ranking against")
     services: Services = key("addresses and manners; they change no result")

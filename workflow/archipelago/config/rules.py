@@ -35,6 +35,7 @@ def check_across(sections: Mapping[str, Any], folder: Path | None) -> list[Broke
         (("known_quasars", "catalogue"), _known_in_catalogue),
         (("survey", "photometry", "images"), _band_names),
         (("posteriors",), _shards),
+        (("sed", "lephare"), _star_templates),
     ):
         if all(name in sections for name in needs):
             broken += rule(*(sections[name] for name in needs))
@@ -56,6 +57,15 @@ def _bands_have_a_source(
     for band in photometry.bands:
         if band not in given:
             yield "photometry.bands", repr(band), f"no catalogue gives this band; add it to {where}"
+
+
+def _star_templates(sed: Any, lephare: Any) -> Iterator[Broken]:
+    if sed.models.star.lephare_list is not None and lephare.data is None:
+        yield (
+            "sed.models.star.lephare_list",
+            repr(sed.models.star.lephare_list),
+            "LePHARE's stars need lephare.data: its folder or archive",
+        )
 
 
 def _partners_differ(match: Any) -> Iterator[Broken]:

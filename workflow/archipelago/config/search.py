@@ -81,6 +81,11 @@ class Search:
         return self.config.lephare.data is not None
 
     @property
+    def has_published_fit(self) -> bool:
+        """Whether some objects get the published fit."""
+        return bool(self.config.published_fit.shortlist or self.config.published_fit.ids)
+
+    @property
     def has_truth(self) -> bool:
         """Whether the ranking is measured against a table of the truth."""
         return self.config.truth.file is not None
@@ -123,6 +128,8 @@ class Search:
     def targets(self) -> list[str]:
         """Results of a whole search."""
         targets = [self.path("report.html")]
+        if self.has_published_fit:
+            targets.append(self.path("published_fit.parquet"))
         return [*targets, self.path("recall.txt")] if self.has_truth else targets
 
     @property
@@ -194,6 +201,7 @@ class Search:
             "losses": self.path("losses.csv"),
             "templates": self.path("sed/templates.npz"),
             "posteriors": [self.path(f"posteriors/shard-{k}.parquet") for k in shards],
+            "figures": [self.path(f"posteriors/shard-{k}") for k in shards],
         }
         if self.has_images:
             wanted["images"] = self.path("images.npz")

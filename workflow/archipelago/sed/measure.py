@@ -33,8 +33,10 @@ def published_catalogue(table: pd.DataFrame) -> pd.DataFrame:
     table : COADD_OBJECT_ID and per band B: B_mag (99 = not detected), B_flux, B_fluxerr [uJy].
     """
     bands = [band for band in DES_VHS_WISE if f"{band}_flux" in table]
-    require_columns(table, ["COADD_OBJECT_ID"], "the published catalogue")
+    require_columns(table, ["COADD_OBJECT_ID", "ra_des", "dec_des"], "the published catalogue")
     columns: dict[str, Any] = {"id": table["COADD_OBJECT_ID"].to_numpy(dtype=np.int64)}
+    for name in ("ra", "dec"):
+        columns[f"{name}_deg"] = table[f"{name}_des"].to_numpy(dtype=float)
     for band in bands:
         columns[f"flux_ujy_{band}"] = table[f"{band}_flux"].to_numpy(dtype=float)
         columns[f"flux_err_ujy_{band}"] = table[f"{band}_fluxerr"].to_numpy(dtype=float)

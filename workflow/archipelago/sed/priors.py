@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archipelago.cosmology import SR_PER_DEG2, volume_mpc3_per_deg2
+from archipelago.sed.dust import smc_extinction
 from archipelago.sed.quasar import REFERENCE_M1450
 from archipelago.sed.templates import ClassTemplates, Representatives
 
@@ -92,8 +93,10 @@ def star_prior(stars: ClassTemplates, section: Mapping[str, Any]) -> Prior:
     sky: Cutri et al. 2013) times 28 arcsec^2, a circle as wide as the beam's 6 arcsec
     (Wright et al. 2010, AJ 140, 1868), give 2 to 4 %.
     """
-    codes, group = np.unique(stars.parameters["type_code"], return_inverse=True)
-    first = np.array([int(np.argmax(group == row)) for row in range(len(codes))])
+    # By name, not code: LePHARE has several templates of one code.
+    _, first, group = np.unique(
+        stars.parameters["spectral_type"], return_index=True, return_inverse=True
+    )
     m_j = stars.parameters["m_j_vega_mag"][first].astype(float)
     density = stars.parameters["density_pc3"][first].astype(float)
     # Amplitude is the J flux in uJy; Vega to AB: 0.916 (photometry of the search).
@@ -161,36 +164,70 @@ def quasar_prior(quasars: ClassTemplates, section: Mapping[str, Any]) -> Prior:
 
     log phi* = -8.75 [Mpc^-3 mag^-1] at z = 6 falling as 10^(-0.7 (z - 6)), M* = -26.38,
     slopes -1.70 and -3.84 (Schindler et al. 2023, ApJ 943, 67, table 4, first row; they find the
-    evolution constant from z = 4 to 7), times ``density_scale``. Shapes (assumed): Gaussian in
-    UV slope about ``uv_slope_mean``; ln of line scales Gaussian about 0 with 0.6, of Lyman
-    alpha's with 0.8; E(B-V) falls as exp(-|E| / ``ebv_scale_mag``); ln of the IGM's scale
-    Gaussian, 0.35.
+    evolution constant from z = 4 to 7), times ``density_scale``. It is read at the magnitude
+    that the quasar would have without its dust: quasars that are seen at one magnitude
+    through dust are brighter, hence rarer. Shapes (assumed but where said): Gaussian in UV slope
+    about ``uv_slope_mean``; ln of line scales Gaussian about 0 with 0.6; log10 of Lyman alpha's
+    Gaussian with 0.39 dex (Banados et al. 2016, ApJS 227, 11: log-normal equivalent widths of
+    z > 5.6); E(B-V) falls as exp(-|E| / ``ebv_scale_mag``); ln of the IGM's scale Gaussian
+    with ``igm_ln_sigma``: a broad band averages over several of the 50 / h Mpc that the
+    sight lines of Bosman et al. 2022 are measured in. ``bal_share`` have broad absorption lines:
+    0.47 at z > 5.8, some 0.2 at lower redshift (Bischetti et al. 2022, Nature 605, 244).
     """
-    z, group = np.unique(quasars.parameters["redshift"].astype(float), return_inverse=True)
-    magnitude = REFERENCE_M1450 - _MAG_PER_LN * _LN_A
+    column = {key: values.astype(float) for key, values in quasars.parameters.items()}
+    z, slot = np.unique(column["redshift"], return_inverse=True)
+    ebv, dust = np.unique(column["ebv"], return_inverse=True)
+    seen_mag = REFERENCE_M1450 - _MAG_PER_LN * _LN_A
+    # One row per redshift and reddening.
+    magnitude = seen_mag[None, :] - (ebv * float(smc_extinction([1450.0])[0]))[:, None]
     bright = 10 ** (0.4 * (-3.84 + 1) * (magnitude + 26.38))
     faint = 10 ** (0.4 * (-1.70 + 1) * (magnitude + 26.38))
-    phi = 10**-8.75 * 10 ** (-0.7 * (z - 6))[:, None] / (bright + faint)[None, :]
+    phi = 10**-8.75 * 10 ** (-0.7 * (z - 6))[:, None, None] / (bright + faint)[None]
     depth = volume_mpc3_per_deg2(z) * _steps(z) * float(section["density_scale"])
-    number = depth[:, None] * phi * _MAG_PER_LN
-    column = {key: values.astype(float) for key, values in quasars.parameters.items()}
+    number = (depth[:, None, None] * phi * _MAG_PER_LN).reshape(-1, LN_A_N)
+    # Those with broad absorption lines are shared equally among its depths.
+    n_depth = max(len(np.unique(column["bal_depth"][column["bal_depth"] > 0])), 1)
     weight = (
-        -0.5
-        * (
-            (column["uv_slope"] - float(section["uv_slope_mean"]))
-            / float(section["uv_slope_sigma"])
+        _ln_gauss(
+            column["uv_slope"], float(section["uv_slope_mean"]), float(section["uv_slope_sigma"])
         )
-        ** 2
-        - 0.5 * (np.log(np.clip(column["line_scale"], 0.05, None)) / 0.6) ** 2
-        - 0.5 * (np.log(np.clip(column["lya_scale"], 0.05, None)) / 0.8) ** 2
-        - 0.5 * (np.log(np.clip(column["igm_scale"], 0.05, None)) / 0.35) ** 2
+        + _ln_gauss(_ln_scale(column["line_scale"]), 0.0, 0.6)
+        + _ln_gauss(_ln_scale(column["lya_scale"]), 0.0, 0.39 * np.log(10))
+        + _ln_gauss(_ln_scale(column["igm_scale"]), 0.0, float(section["igm_ln_sigma"]))
         - np.abs(column["ebv"]) / float(section["ebv_scale_mag"])
+        + _ln_share(column["bal_depth"] > 0, float(section["bal_share"]))
+        - np.log(np.where(column["bal_depth"] > 0, n_depth, 1))
     )
+    # What each value stands for is part of its weight: axes need not be evenly spaced.
+    for name, scaled in (
+        ("uv_slope", False),
+        ("lya_scale", True),
+        ("line_scale", True),
+        ("igm_scale", True),
+        ("ebv", False),
+    ):
+        values, at = np.unique(column[name], return_inverse=True)
+        weight = weight + np.log(_steps(_ln_scale(values) if scaled else values))[at]
     return Prior(
-        group.astype(np.int64),
-        _shares(weight, group.astype(np.int64)),
+        (slot * len(ebv) + dust).astype(np.int64),
+        _shares(weight, slot.astype(np.int64)),
         np.log(np.clip(number, np.exp(LN_NONE), None)),
     )
+
+
+def _ln_gauss(values: Floats, mean: float, sigma: float) -> Floats:
+    """Return ln of a Gaussian, without its norm."""
+    return np.asarray(-0.5 * ((values - mean) / sigma) ** 2)
+
+
+def _ln_share(has: NDArray[np.bool_], share: float) -> Floats:
+    """Return ln of the share of those that have something, and of those that do not."""
+    return np.asarray(np.log(np.where(has, max(share, 1e-30), max(1 - share, 1e-30))))
+
+
+def _ln_scale(values: Floats) -> Floats:
+    """Return ln of factors on a mean, kept from -inf."""
+    return np.log(np.clip(values, 0.05, None))
 
 
 def lens_galaxy_prior(

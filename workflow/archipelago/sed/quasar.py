@@ -71,6 +71,13 @@ LINES = (
 #: Lines in this list follow ``lya_scale``, the others ``line_scale``.
 _LYA_GROUP = ("Lya", "NV", "OVI")
 
+#: Broad absorption lines: wavelength [Angstrom] of N V, Si IV and C IV, and the depth of each
+#: over C IV's (assumed), over the velocities of outflow [km/s] that the balnicity index is
+#: defined on (Weymann et al. 1991, ApJ 373, 23).
+BAL_LINES = ((1240.1, 0.5), (1396.8, 0.5), (1549.1, 1.0))
+_BAL_KM_S = (3_000.0, 25_000.0)
+_C_KM_S = 299_792.458
+
 #: Absolute magnitude at 1450 A that templates are made with; an amplitude A then
 #: means M1450 = -26 - 2.5 log10 A.
 REFERENCE_M1450 = -26.0
@@ -86,6 +93,7 @@ def rest_spectrum(
     balmer_fraction: float = BALMER_FRACTION,
     hot_dust_fraction: float = HOT_DUST_FRACTION,
     host_fraction: float = 0.0,
+    bal_depth: float = 0.0,
 ) -> Floats:
     """Return f_nu at rest wavelengths, before the IGM, scaled to 1 at 1450 A.
 
@@ -104,6 +112,8 @@ def rest_spectrum(
     hot_dust_fraction : hot dust over power law at 2 um.
     host_fraction : host galaxy over power law at 5500 A, an old population drawn as
         f_nu ~ nu^-2 redwards of 4000 A with a break of a factor 2 there.
+    bal_depth : share of the light that C IV takes in its broad absorption trough; N V and Si IV
+        take half of that.
 
     Returns
     -------
@@ -134,7 +144,21 @@ def rest_spectrum(
             profile = np.exp(-0.5 * ((wave - centre) / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
             excess += scale * width * profile
     spectrum = base * (1 + excess) * dust(wave)
+    if bal_depth:
+        spectrum = spectrum * (1 - bal_depth * _troughs(wave))
     return np.asarray(spectrum / (continuum(reference) * dust(reference)))
+
+
+def _troughs(wave: Floats) -> Floats:
+    """Return the depth of broad absorption over C IV's, with edges of 1,000 km/s."""
+    inside = np.zeros(wave.shape)
+    for line_aa, depth in BAL_LINES:
+        outflow_km_s = (1 - wave / line_aa) * _C_KM_S
+        low, high = ((outflow_km_s - edge) / 1_000.0 for edge in _BAL_KM_S)
+        trough = 1 / (1 + np.exp(-np.clip(low, -50.0, 50.0)))
+        trough = trough / (1 + np.exp(np.clip(high, -50.0, 50.0)))
+        inside = np.maximum(inside, depth * trough)
+    return inside
 
 
 def _power_law(wave: Floats, uv_slope: float) -> Floats:
@@ -196,6 +220,7 @@ def quasar_f_nu(
     balmer_fraction: float = BALMER_FRACTION,
     hot_dust_fraction: float = HOT_DUST_FRACTION,
     host_fraction: float = 0.0,
+    bal_depth: float = 0.0,
 ) -> Floats:
     """Return the observed spectrum of a quasar [uJy].
 
@@ -218,6 +243,7 @@ def quasar_f_nu(
         balmer_fraction=balmer_fraction,
         hot_dust_fraction=hot_dust_fraction,
         host_fraction=host_fraction,
+        bal_depth=bal_depth,
     )
     through = transmission(wave, redshift, igm_scale, proximity_mpc)
     return np.asarray(flux_at_1450_ujy(redshift, m1450) * rest * through)

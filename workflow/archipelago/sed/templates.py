@@ -88,6 +88,7 @@ class TemplateSet:
     pivot_aa : pivot wavelengths [Angstrom], (n_band,).
     classes : per class (`GRID_CLASSES`) its templates.
     lensed_quasars, lensed_galaxies : representatives that the composite pairs.
+    coarse_quasars : fewer of the quasars, for the objects that are hardly composites.
     spec : the configuration that they were made with.
     """
 
@@ -96,6 +97,7 @@ class TemplateSet:
     classes: dict[str, ClassTemplates]
     lensed_quasars: Representatives
     lensed_galaxies: Representatives
+    coarse_quasars: Representatives
     spec: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: str | Path) -> None:
@@ -105,7 +107,11 @@ class TemplateSet:
             "pivot_aa": self.pivot_aa,
             "spec": np.array(json.dumps(self.spec, sort_keys=True)),
         }
-        for name, group in (("quasar", self.lensed_quasars), ("galaxy", self.lensed_galaxies)):
+        for name, group in (
+            ("quasar", self.lensed_quasars),
+            ("galaxy", self.lensed_galaxies),
+            ("coarse", self.coarse_quasars),
+        ):
             arrays[f"lensed/{name}/index"] = group.index
             arrays[f"lensed/{name}/cell"] = group.cell
         for name, templates in self.classes.items():
@@ -134,7 +140,7 @@ def load_templates(path: str | Path) -> TemplateSet:
             )
         groups = {
             name: Representatives(arrays[f"lensed/{name}/index"], arrays[f"lensed/{name}/cell"])
-            for name in ("quasar", "galaxy")
+            for name in ("quasar", "galaxy", "coarse")
         }
         return TemplateSet(
             bands=tuple(str(band) for band in arrays["bands"]),
@@ -142,6 +148,7 @@ def load_templates(path: str | Path) -> TemplateSet:
             classes=classes,
             lensed_quasars=groups["quasar"],
             lensed_galaxies=groups["galaxy"],
+            coarse_quasars=groups["coarse"],
             spec=json.loads(str(arrays["spec"])),
         )
 
@@ -150,6 +157,7 @@ def build_templates(
     spec: Mapping[str, Any],
     passbands: Mapping[str, Passband],
     dwarf_colours: str | Path,
+    stars: DwarfTable | None = None,
 ) -> TemplateSet:
     """Compute the photometry of all templates.
 
@@ -160,13 +168,15 @@ def build_templates(
         `galaxy_templates`, `star_templates` and `thin`.
     passbands : per band a Passband.
     dwarf_colours : table of star colours.
+    stars : stars in place of that table, such as `archipelago.sed.lephare_stars` reads.
 
     Raises
     ------
     ConfigError
         If an axis is missing, unknown or empty.
     """
-    stars = star_templates(spec["star"], load_dwarfs(dwarf_colours), tuple(passbands))
+    table = load_dwarfs(dwarf_colours) if stars is None else stars
+    star = star_templates(spec["star"], table, tuple(passbands))
     quasars = quasar_templates(spec["quasar"], passbands)
     galaxies = galaxy_templates(spec["galaxy"], passbands)
     pair = spec["composite"]
@@ -181,9 +191,10 @@ def build_templates(
     result = TemplateSet(
         bands=tuple(passbands),
         pivot_aa=np.array([band.pivot_aa for band in passbands.values()]),
-        classes={"star": stars, "galaxy": galaxies, "quasar": quasars},
+        classes={"star": star, "galaxy": galaxies, "quasar": quasars},
         lensed_quasars=thin(quasars.fluxes, slices, int(pair["quasars_per_redshift"])),
         lensed_galaxies=thin(galaxies.fluxes, deflector.astype(np.int64), int(pair["galaxies"])),
+        coarse_quasars=thin(quasars.fluxes, slices, int(pair["coarse_quasars_per_redshift"])),
         spec=json.loads(json.dumps(dict(spec))),
     )
     _LOG.info(
@@ -228,13 +239,13 @@ def axis(section: Mapping[str, Any], name: str, where: str) -> Floats:
     return np.round(values, 6)
 
 
-_QUASAR_SHAPE = ("uv_slope", "line_scale", "lya_scale", "ebv")
+_QUASAR_SHAPE = ("uv_slope", "line_scale", "lya_scale", "ebv", "bal_depth")
 
 
 def quasar_templates(
     section: Mapping[str, Any], passbands: Mapping[str, Passband]
 ) -> ClassTemplates:
-    """Return the grid over redshift, uv_slope, line_scale, lya_scale, ebv and igm_scale.
+    """Return the grid over redshift, the spectral shape (`_QUASAR_SHAPE`) and igm_scale.
 
     Spectral shapes are made once at rest wavelengths; redshift, IGM and passbands
     become one matrix per redshift and sight line. Sorted by redshift first.

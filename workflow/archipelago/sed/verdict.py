@@ -9,29 +9,47 @@ models describes falls to ``other``: a broad, heavy-tailed density.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import gammaln
 from threadpoolctl import threadpool_limits
 
 from archipelago.base.errors import InputError
 from archipelago.base.progress import Progress
+from archipelago.sed.backend import NUMPY, Backend, in_chunks
 from archipelago.sed.dust import galactic_correction
 from archipelago.sed.grid import (
     BLOCK,
     PairFit,
     Photometry,
     SingleFit,
+    chunk_rows,
     chunks,
     fit_pairs,
     fit_single,
     log_sum,
     refine_pairs,
+    replace_rows,
+)
+from archipelago.sed.other import (
+    OtherDensity,
+    covered_deg2,
+    learnt_scale,
+    magnitude_range,
+    positions,
+)
+from archipelago.sed.parameters import (
+    about,
+    by_value,
+    columns_of_class,
+    columns_of_pair,
+    levels_of,
+    quasar_redshift,
 )
 from archipelago.sed.priors import (
     Prior,
@@ -41,7 +59,7 @@ from archipelago.sed.priors import (
     quasar_prior,
     star_prior,
 )
-from archipelago.sed.templates import GRID_CLASSES, TemplateSet
+from archipelago.sed.templates import GRID_CLASSES, Representatives, TemplateSet
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -50,7 +68,8 @@ _LOG = logging.getLogger(__name__)
 
 CLASSES = ("star", "galaxy", "quasar", "lensed")
 _PROBABILITIES = (*CLASSES, "other")
-_MAG_PER_LN = 2.5 / np.log(10)
+#: Composites are fitted finely where they come this near to the best class [nats].
+_CONTESTED = 10.0
 #: Log odds are kept within this, so that tables hold numbers.
 _LN_LIMIT = 500.0
 
@@ -64,18 +83,7 @@ ABOUT = {
     "z_quasar": "median of the redshift's distribution if quasar or lensed quasar",
     "z_quasar_lo": "16 % of it",
     "z_quasar_hi": "84 % of it",
-    "z_galaxy": "redshift of the best galaxy",
-    "z_lens_galaxy": "redshift of the galaxy of the best galaxy + quasar",
-    "z_lensed_quasar": "redshift of the quasar of the best galaxy + quasar",
-    "spectral_type": "of the best star",
-    "type_code": "of the best star: 0 = M0, 10 = L0, 20 = T0, giants 30 + subtype",
-    "ebv_quasar": "E(B-V), SMC law, of the best quasar [mag]",
-    "uv_slope_quasar": "d ln f_nu / d ln nu of the best quasar",
-    "m1450_quasar": "absolute AB magnitude at 1450 A of the best quasar, not demagnified",
-    "m1450_lensed": "the same of the best galaxy + quasar",
-    "av_galaxy": "A_V, Calzetti law, of the best galaxy [mag]",
-    "log_mass_galaxy": "log10 of the mass formed of the best galaxy [solar masses]",
-    "log_mass_lens_galaxy": "the same of the galaxy of the best galaxy + quasar, in the aperture",
+    **about(),
     "best_lensed_quasar_template": "row of the quasar in the best galaxy + quasar",
     "best_lensed_galaxy_template": "row of the galaxy in the best galaxy + quasar",
     "best_lensed_quasar_amplitude": "its amplitude; 1 is M1450 = -26",
@@ -99,6 +107,7 @@ def verdicts(
     params: Mapping[str, Any],
     threads: int = 1,
     memory_mb: float = 1500.0,
+    on: Backend = NUMPY,
 ) -> pd.DataFrame:
     """Judge every object of a catalogue.
 
@@ -114,6 +123,8 @@ def verdicts(
     threads : chunks of objects worked on at once. The result does not depend on it.
     memory_mb : bound on the arrays of all threads together [MB]; from some 100 per
         thread on the size of the chunks, and so the last bits, do not depend on it.
+    on : what to compute on, see `archipelago.sed.backend.pick_backend`. A GPU takes one chunk
+        at a time, of a size that its own memory bounds.
 
     Returns
     -------
@@ -124,6 +135,8 @@ def verdicts(
     ------
     InputError
         If no band of the templates is in the catalogue.
+    ConfigError
+        If a GPU's memory does not do for one object.
     """
     bands = [
         band
@@ -141,24 +154,22 @@ def verdicts(
     if "ebv_sfd98" in catalogue:
         factor = galactic_correction(catalogue["ebv_sfd98"], bands)
         flux, error = flux * factor, error * factor
-    judge = _Judge(templates, bands, params)
-    centre, scale = colour_centre(flux, used & detected, float(params["other"]["width_mag"]))
-    parts = list(chunks(len(catalogue), judge.n_column, memory_mb / threads))
+    judge = _Judge(templates, bands, params, on)
+    other = OtherDensity.learn(flux, error, used, detected, params["other"])
+
+    def work(part: slice) -> pd.DataFrame:
+        return judge.frame(flux[part], error[part], used[part], other)
+
     frames: list[pd.DataFrame] = []
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(threads) as pool,
-        Progress(len(catalogue), "verdicts") as progress,
-    ):
-        jobs = pool.map(
-            lambda part: judge.frame(flux[part], error[part], used[part], centre, scale), parts
-        )
-        for frame in jobs:
+    with threadpool_limits(1), Progress(len(catalogue), "verdicts") as progress:
+        for frame in _frames(work, len(catalogue), judge.n_column, threads, memory_mb, on):
             frames.append(frame)
             progress.step(len(frame))
     if not frames:
-        frames = [judge.frame(flux, error, used, centre, scale)]
+        frames = [judge.frame(flux, error, used, other)]
     result = pd.concat(frames, ignore_index=True)
+    result["ln_evidence_other"] += _learnt(result, catalogue, flux, used, params["other"])
+    result = pd.concat([result, pd.DataFrame(_probabilities(result))], axis=1)
     result.insert(0, "id", catalogue["id"].to_numpy(dtype=np.int64))
     result.insert(1, "sed_status", pd.Series(_status(used, detected), dtype="str"))
     result.insert(2, "n_bands_sed", used.sum(axis=1).astype(np.int64))
@@ -166,6 +177,23 @@ def verdicts(
     if nothing.any():
         result = _without_data(result, nothing)
     return result
+
+
+def _frames(
+    work: Callable[[slice], pd.DataFrame],
+    n_object: int,
+    n_column: int,
+    threads: int,
+    memory_mb: float,
+    on: Backend,
+) -> Iterator[pd.DataFrame]:
+    """Yield the verdicts of chunks of objects, in their order."""
+    if on.threaded:
+        with ThreadPoolExecutor(threads) as pool:
+            yield from pool.map(work, chunks(n_object, n_column, memory_mb / threads))
+    else:
+        rows = chunk_rows(n_column, on.memory_mb(memory_mb), on.rows)
+        yield from in_chunks(work, n_object, rows, on)
 
 
 def read_fluxes(
@@ -211,44 +239,17 @@ def _without_data(result: pd.DataFrame, rows: Bools) -> pd.DataFrame:
     return result
 
 
-def colour_centre(flux: Floats, detected: Bools, width_mag: float) -> tuple[Floats, Floats]:
-    """Return the catalogue's typical magnitudes relative to the reference, and their spread.
-
-    Medians and scaled median absolute deviations (at least ``width_mag``) of each
-    band's magnitude minus the object's mean magnitude over its detected bands:
-    the only thing that is learnt from the catalogue, and from no label.
-    """
-    n_band = flux.shape[1]
-    centre, scale = np.zeros(n_band), np.full(n_band, width_mag)
-    if not len(flux):
-        return centre, scale
-    with np.errstate(divide="ignore", invalid="ignore"):
-        magnitude = np.where(detected & (flux > 0), -_MAG_PER_LN * np.log(flux), np.nan)
-    reference = _reference(magnitude)
-    relative = magnitude - reference[:, None]
-    for band in range(n_band):
-        values = relative[np.isfinite(relative[:, band]), band]
-        if len(values) >= 20:
-            centre[band] = np.median(values)
-            spread = 1.4826 * np.median(np.abs(values - centre[band]))
-            scale[band] = max(width_mag, spread)
-    return centre, scale
-
-
-def _reference(magnitude: Floats) -> Floats:
-    """Return the median magnitude over an object's bands; 0 without any."""
-    reference = np.zeros(len(magnitude))
-    some = np.isfinite(magnitude).any(axis=1)
-    reference[some] = np.nanmedian(magnitude[some], axis=1)
-    return reference
-
-
 class _Judge:
     """Templates and priors, prepared for one set of bands and parameters."""
 
     def __init__(
-        self, templates: TemplateSet, bands: Sequence[str], params: Mapping[str, Any]
+        self,
+        templates: TemplateSet,
+        bands: Sequence[str],
+        params: Mapping[str, Any],
+        on: Backend = NUMPY,
     ) -> None:
+        self.on = on
         self.bands = tuple(bands)
         self.templates = templates
         self.params = params
@@ -272,19 +273,23 @@ class _Judge:
         self.lens_prior = lens_galaxy_prior(
             templates.classes["galaxy"], templates.lensed_galaxies, priors["lens"]
         )
-        self.lensed_prior = lensed_quasar_prior(
-            self.priors["quasar"], templates.lensed_quasars, float(priors["lensed_fraction"])
-        )
         # In the composite both parts are seen through the composite's aperture effect.
         self.all_quasars = templates.classes["quasar"].fluxes[:, columns] * self.aperture["lensed"]
         self.all_galaxies = templates.classes["galaxy"].fluxes[:, columns] * self.aperture["lensed"]
         self.z_quasars = templates.classes["quasar"].parameters["redshift"].astype(float)
         self.z_galaxies = templates.classes["galaxy"].parameters["redshift"].astype(float)
-        cells_q, cells_g = templates.lensed_quasars.index, templates.lensed_galaxies.index
-        self.allowed = self.z_galaxies[cells_g][None, :] < self.z_quasars[cells_q][:, None]
-        self.z_grid = np.unique(self.z_quasars)
-        # Per object: a block of templates, a row of pairs, or all templates of one refinement.
-        self.n_column = BLOCK + len(cells_q) + len(cells_g)
+        fraction = float(priors["lensed_fraction"])
+        self.lensed_priors = {
+            cells: lensed_quasar_prior(self.priors["quasar"], representatives, fraction)
+            for cells, representatives in self._quasar_cells().items()
+        }
+        self.levels = {name: levels_of(templates.classes[name], name) for name in GRID_CLASSES}
+        # Per object: a block of templates, a row of pairs, or a block of one refinement.
+        n_cell = len(templates.lensed_quasars.index) + len(templates.lensed_galaxies.index)
+        self.n_column = BLOCK + n_cell
+
+    def _quasar_cells(self) -> dict[str, Representatives]:
+        return {"coarse": self.templates.coarse_quasars, "fine": self.templates.lensed_quasars}
 
     def photometry(self, name: str, flux: Floats, error: Floats, used: Bools) -> Photometry:
         """Return fluxes with the model error of a class added in quadrature.
@@ -297,13 +302,15 @@ class _Judge:
         fraction = np.array([float(table.get(band, table["default"])) for band in self.bands])
         n_used = np.maximum(used.sum(axis=1), 1)
         mean = (np.abs(flux) * used).sum(axis=1) / n_used
-        floor = float(self.params["floor_fraction"]) * mean
+        floor = float(self.params["floor_fraction"][name]) * mean
         variance = error**2 + (fraction[None, :] * flux) ** 2 + floor[:, None] ** 2
-        return Photometry(flux, np.where(used, variance, 1.0), used)
+        section = self.params["survey_error"]
+        groups = [[band in group for band in self.bands] for group in section["groups"].values()]
+        members = np.array(groups, dtype=bool).reshape(-1, 1, len(self.bands))
+        shared = float(section[name]) * members * np.where(used, flux, 0.0)[None]
+        return Photometry(flux, np.where(used, variance, 1.0), used, shared)
 
-    def frame(
-        self, flux: Floats, error: Floats, used: Bools, centre: Floats, scale: Floats
-    ) -> pd.DataFrame:
+    def frame(self, flux: Floats, error: Floats, used: Bools, other: OtherDensity) -> pd.DataFrame:
         """Return the verdicts of a chunk of objects."""
         columns: dict[str, Any] = {}
         ln: dict[str, Floats] = {}
@@ -311,14 +318,18 @@ class _Judge:
         single: dict[str, SingleFit] = {}
         for name in GRID_CLASSES:
             data = self.photometry(name, flux, error, used)
-            single[name] = fit_single(data, self.models[name], self.priors[name])
+            single[name] = fit_single(
+                data, self.models[name], self.priors[name], self.levels[name], self.on
+            )
             ln[name] = single[name].ln_evidence
             k = self.templates.classes[name].n_free
             self._quality(columns, name, single[name].chi2, data, k, n_used)
             columns[f"best_{name}_template"] = single[name].index
             columns[f"best_{name}_amplitude"] = single[name].amplitude
+        density = float(self.params["other"]["density_per_deg2_mag"])
+        ln["other"] = other.ln_density(flux, error, used) + np.log(density)
         data = self.photometry("lensed", flux, error, used)
-        pair = self._pairs(data)
+        pair = self._pairs(data, ln)
         ln["lensed"] = pair.ln_evidence
         k = sum(self.templates.classes[name].n_free for name in ("galaxy", "quasar"))
         self._quality(columns, "lensed", pair.chi2, data, k, n_used)
@@ -326,35 +337,61 @@ class _Judge:
         columns["best_lensed_galaxy_template"] = pair.index_galaxy
         columns["best_lensed_quasar_amplitude"] = pair.amplitude_quasar
         columns["best_lensed_galaxy_amplitude"] = pair.amplitude_galaxy
-        ln["other"] = self._other(flux, error, used, centre, scale)
-        columns.update(self._parameters(single, pair))
-        columns.update(_probabilities(ln))
-        columns.update(self._redshift(single["quasar"], pair))
+        columns |= {f"ln_evidence_{name}": ln[name] for name in _PROBABILITIES}
+        columns.update(quasar_redshift(single["quasar"], pair, self.levels["quasar"]))
+        for name in GRID_CLASSES:
+            columns.update(
+                columns_of_class(
+                    name, single[name], self.templates.classes[name], self.levels[name]
+                )
+            )
+        columns.update(columns_of_pair(pair, self.templates))
         return pd.DataFrame(columns)
 
-    def _pairs(self, data: Photometry) -> PairFit:
-        cells_q = self.templates.lensed_quasars.index
+    def _pairs(self, data: Photometry, ln: Mapping[str, Floats]) -> PairFit:
+        """Fit the composite: coarsely, and finely the objects that it may describe.
+
+        Those are the ones whose composite, or quasar, comes within `_CONTESTED` of the best
+        of all classes: with fewer quasars to stand for all, evidences err by a few nats.
+        """
+        fit = self._pairs_of(data, "coarse")
+        best = np.max([*ln.values(), fit.ln_evidence], axis=0)
+        near = np.maximum(fit.ln_evidence, ln["quasar"]) > best - _CONTESTED
+        contested = np.flatnonzero(near)
+        if contested.size:
+            fine = self._pairs_of(data.rows(contested), "fine")
+            fit = replace_rows(fit, contested, fine)
+        return refine_pairs(
+            data,
+            fit,
+            self.all_quasars,
+            self.all_galaxies,
+            self.z_quasars,
+            self.z_galaxies,
+            self.on,
+        )
+
+    def _pairs_of(self, data: Photometry, cells: str) -> PairFit:
+        """Fit pairs of representatives; indices and levels are those of all templates."""
+        cells_q = self._quasar_cells()[cells].index
         cells_g = self.templates.lensed_galaxies.index
+        z_q, z_g = self.z_quasars[cells_q], self.z_galaxies[cells_g]
         fit = fit_pairs(
             data,
             self.all_quasars[cells_q],
             self.all_galaxies[cells_g],
-            self.allowed,
-            self.lensed_prior,
+            z_g[None, :] < z_q[:, None],
+            self.lensed_priors[cells],
             self.lens_prior,
+            self.on,
         )
         found = (fit.index_quasar >= 0) & (fit.amplitude_quasar + fit.amplitude_galaxy > 0)
-        full = PairFit(
-            fit.chi2,
-            np.where(found, cells_q[fit.index_quasar], -1),
-            np.where(found, cells_g[fit.index_galaxy], -1),
-            fit.amplitude_quasar,
-            fit.amplitude_galaxy,
-            fit.ln_evidence,
-            fit.ln_cell,
-        )
-        return refine_pairs(
-            data, full, self.all_quasars, self.all_galaxies, self.z_quasars, self.z_galaxies
+        return replace(
+            fit,
+            index_quasar=np.where(found, cells_q[fit.index_quasar], -1),
+            index_galaxy=np.where(found, cells_g[fit.index_galaxy], -1),
+            levels_quasar=by_value(np.unique(self.z_quasars), z_q, fit.levels_quasar),
+            levels_galaxy=by_value(np.unique(self.z_galaxies), z_g, fit.levels_galaxy),
         )
 
     def _quality(
@@ -371,106 +408,39 @@ class _Judge:
         columns[f"ln_likelihood_{name}"] = ln_likelihood
         columns[f"bic_{name}"] = k * np.log(n_used) - 2 * ln_likelihood
 
-    def _other(
-        self, flux: Floats, error: Floats, used: Bools, centre: Floats, scale: Floats
-    ) -> Floats:
-        """Return ln of the density of what no model describes, per deg^2 and flux volume.
 
-        A multivariate t distribution (``degrees`` of freedom) in asinh magnitudes
-        (Lupton, Gunn & Szalay 1999, AJ 118, 1406; softened at each band's error) about the
-        catalogue's typical colours, and flat in the mean magnitude.
-        """
-        section = self.params["other"]
-        nu = float(section["degrees"])
-        x = -_MAG_PER_LN * np.arcsinh(flux / (2 * error))
-        # What the typical object of this brightness would have, softened likewise.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            seen = used & (flux > 0)
-            magnitude = np.where(seen, -_MAG_PER_LN * np.log(flux), np.nan) - centre
-        level = _reference(magnitude)
-        expected_flux = np.exp(-(level[:, None] + centre[None, :]) / _MAG_PER_LN)
-        expected = -_MAG_PER_LN * np.arcsinh(expected_flux / (2 * error))
-        ln_jacobian = np.log(_MAG_PER_LN) - 0.5 * np.log(flux**2 + 4 * error**2)
-        # One combination of the bands is the magnitude: it is flat, not t.
-        d = np.maximum(used.sum(axis=1) - 1, 1)
-        r2 = (np.where(used, (x - expected) / scale, 0.0) ** 2).sum(axis=1)
-        ln_t = (
-            gammaln((nu + d) / 2)
-            - gammaln(nu / 2)
-            - 0.5 * d * np.log(nu * np.pi)
-            - 0.5 * (nu + d) * np.log1p(r2 / nu)
-        )
-        ln_scale = np.where(used, np.log(scale), 0.0).sum(axis=1) - np.log(scale).mean()
-        total = ln_t - ln_scale + np.where(used, ln_jacobian, 0.0).sum(axis=1)
-        return np.asarray(total + np.log(float(section["density_per_deg2_mag"])))
-
-    def _parameters(self, single: dict[str, SingleFit], pair: PairFit) -> dict[str, Any]:
-        classes = self.templates.classes
-
-        def of(name: str, parameter: str, index: NDArray[Any]) -> NDArray[Any]:
-            values = classes[name].parameters[parameter][np.maximum(index, 0)]
-            if values.dtype.kind in "US":
-                return np.where(index >= 0, values, "")
-            return np.where(index >= 0, values.astype(float), np.nan)
-
-        def log10(amplitude: Floats) -> Floats:
-            return np.log10(np.where(amplitude > 0, amplitude, np.nan))
-
-        star, galaxy, quasar = (single[name] for name in GRID_CLASSES)
-        return {
-            "spectral_type": of("star", "spectral_type", star.index),
-            "type_code": of("star", "type_code", star.index),
-            "z_galaxy": of("galaxy", "redshift", galaxy.index),
-            "av_galaxy": of("galaxy", "av_mag", galaxy.index),
-            "log_mass_galaxy": 10.0 + log10(galaxy.amplitude),
-            "ebv_quasar": of("quasar", "ebv", quasar.index),
-            "uv_slope_quasar": of("quasar", "uv_slope", quasar.index),
-            "m1450_quasar": -26.0 - 2.5 * log10(quasar.amplitude),
-            "z_lensed_quasar": of("quasar", "redshift", pair.index_quasar),
-            "z_lens_galaxy": of("galaxy", "redshift", pair.index_galaxy),
-            "m1450_lensed": -26.0 - 2.5 * log10(pair.amplitude_quasar),
-            "log_mass_lens_galaxy": 10.0 + log10(pair.amplitude_galaxy),
-        }
-
-    def _redshift(self, quasar: SingleFit, pair: PairFit) -> dict[str, Floats]:
-        """Return median and 68 % range of the quasar's redshift, lensed or not."""
-        grid = self.z_grid
-        ln_z = quasar.ln_group
-        cell_z = self.z_quasars[self.templates.lensed_quasars.index]
-        slot = np.searchsorted(grid, cell_z)
-        both = np.exp(ln_z - np.maximum(ln_z.max(axis=1), pair.ln_cell.max(axis=1))[:, None])
-        top = np.maximum(ln_z.max(axis=1), pair.ln_cell.max(axis=1))[:, None]
-        np.add.at(both.T, slot, np.exp(pair.ln_cell - top).T)
-        share = np.maximum(both, 0.0)
-        share = share / np.maximum(share.sum(axis=1, keepdims=True), 1e-300)
-        edges = _edges(grid)
-        cumulative = np.concatenate([np.zeros((len(share), 1)), np.cumsum(share, axis=1)], axis=1)
-        quantiles = np.array(
-            [np.interp([0.16, 0.5, 0.84], row, edges) for row in cumulative]
-        ).reshape(-1, 3)
-        return {
-            "z_quasar": quantiles[:, 1],
-            "z_quasar_lo": quantiles[:, 0],
-            "z_quasar_hi": quantiles[:, 2],
-        }
+def _learnt(
+    result: pd.DataFrame,
+    catalogue: pd.DataFrame,
+    flux: Floats,
+    used: Bools,
+    section: Mapping[str, Any],
+) -> float:
+    """Return ln of the factor on the density of ``other`` that the whole catalogue asks for."""
+    place = positions(catalogue)
+    prior_objects = float(section["prior_objects"])
+    if place is None:
+        _LOG.info("no positions: the density of other stays as configured")
+        return 0.0
+    area_deg2 = covered_deg2(*place)
+    expected = float(section["density_per_deg2_mag"]) * area_deg2 * magnitude_range(flux, used)
+    ln_rest = log_sum(result[[f"ln_evidence_{name}" for name in CLASSES]].to_numpy(), axis=1)
+    some = used.any(axis=1)
+    factor = learnt_scale(
+        result["ln_evidence_other"].to_numpy()[some], ln_rest[some], expected, prior_objects
+    )
+    _LOG.info("about %.0f deg2; density of other: %.3g of the configured", area_deg2, factor)
+    return float(np.log(factor))
 
 
-def _edges(grid: Floats) -> Floats:
-    if len(grid) < 2:
-        return np.array([grid[0], grid[0]])
-    middle = (grid[1:] + grid[:-1]) / 2
-    return np.concatenate([[2 * grid[0] - middle[0]], middle, [2 * grid[-1] - middle[-1]]])
-
-
-def _probabilities(ln: Mapping[str, Floats]) -> dict[str, Floats]:
+def _probabilities(result: pd.DataFrame) -> dict[str, Floats]:
     """Return the probabilities of the classes and the two log odds."""
+    ln = {name: result[f"ln_evidence_{name}"].to_numpy() for name in _PROBABILITIES}
     stack = np.array([ln[name] for name in _PROBABILITIES])
     total = log_sum(stack, axis=0)
-    columns = {f"ln_evidence_{name}": ln[name] for name in _PROBABILITIES}
     share = np.exp(stack - total[None, :])
     share = share / np.maximum(share.sum(axis=0, keepdims=True), 1e-300)
-    for row, name in enumerate(_PROBABILITIES):
-        columns[f"p_{name}"] = share[row]
+    columns = {f"p_{name}": share[row] for row, name in enumerate(_PROBABILITIES)}
     is_quasar = log_sum(np.array([ln["quasar"], ln["lensed"]]), axis=0)
     is_not = log_sum(np.array([ln["star"], ln["galaxy"], ln["other"]]), axis=0)
     columns["log_odds_quasar"] = np.clip(is_quasar - is_not, -_LN_LIMIT, _LN_LIMIT)
