@@ -550,7 +550,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--catalogue", help="objects to repeat; without: drawn from the templates")
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES), help="objects")
     parser.add_argument("--templates", help="use this file of templates, and do not time the grid")
-    parser.add_argument("--compare", type=int, default=1000, help="objects shared with LePHARE")
+    parser.add_argument("--compare", type=int, default=7438, help="objects shared with LePHARE")
     parser.add_argument("--rounds", type=int, default=2, help="turns of the other codes; 0: none")
     parser.add_argument(
         "--lephare-data",
