@@ -21,6 +21,11 @@ LYMAN_LIMIT_AA = 911.76
 #: optical depths; delta is assumed, on the same trend.
 HIGHER_LINES = ((1025.72, 1 / 2.25), (972.54, 1 / 4.4), (949.74, 1 / 7.2))
 
+#: How much more the higher lines scatter between sight lines than Lyman alpha, in ln optical depth
+#: of a broad band (assumed): a band sees them over short paths of gas near the quasar, where the
+#: scatter is largest (Bosman et al. 2022), and alpha over long ones that average it out.
+_HIGHER_LINES_SCATTER = 3.0
+
 #: Lyman alpha effective optical depths below the fit of Bosman et al. are blended
 #: with it over this range of redshift.
 _BLEND = (4.3, 4.8)
@@ -53,9 +58,10 @@ def transmission(
     ----------
     wavelength_aa : observed wavelengths [Angstrom], (n_wave,).
     redshift : of the source.
-    tau_scale : factor on all Lyman series optical depths, the sight line's
-        scatter about the mean; 0.7 to 1.4 is roughly that between the sight lines
-        of Bosman et al. 2022 at z > 5.5 (rounded by us).
+    tau_scale : factor on Lyman alpha's optical depth, the sight line's scatter about the
+        mean; those of the higher lines are scaled by its cube. Between the single sight
+        lines of Bosman et al. 2022 at z > 5.5 it is some 0.7 to 1.4 (rounded by us), in a
+        broad band less.
     proximity_mpc : proper distance [Mpc] from the quasar at which its own
         ionising light equals the background. Optical depths at r are divided by
         1 + (proximity_mpc / r)^2 (Bajtlik et al. 1988, ApJ 327, 570). The default is
@@ -72,7 +78,8 @@ def transmission(
         z_gas = wave / line_aa - 1
         bluewards = z_gas < redshift
         z_gas = np.clip(z_gas[bluewards], 0.0, None)
-        part = share * tau_scale * lyman_alpha_tau(z_gas)
+        power = 1.0 if line_aa == LYMAN_ALPHA_AA else _HIGHER_LINES_SCATTER
+        part = share * tau_scale**power * lyman_alpha_tau(z_gas)
         if proximity_mpc > 0:
             path = np.clip(proper_path_mpc(z_gas, redshift), 1e-6, None)
             # The path formula holds for short paths; far away the factor is 1 anyway.

@@ -119,7 +119,7 @@ def verdicts(
         Gaussian limit: flux 0 with its error.
     templates : photometry of all templates; bands that the catalogue has too are used.
     params : see the configuration: aperture_offset_mag, model_error, floor_fraction,
-        priors, other.
+        survey_error, priors, other.
     threads : chunks of objects worked on at once. The result does not depend on it.
     memory_mb : bound on the arrays of all threads together [MB]; from some 100 per
         thread on the size of the chunks, and so the last bits, do not depend on it.
@@ -296,7 +296,8 @@ class _Judge:
 
         Per band a fraction of the flux seen, and in every band ``floor_fraction``
         of the object's mean flux: neighbours, sky and colour terms are not
-        below that even where the object is black.
+        below that even where the object is black. Bands of one of the groups in
+        ``survey_error`` share another error, a fraction of the flux too.
         """
         table = self.params["model_error"][name]
         fraction = np.array([float(table.get(band, table["default"])) for band in self.bands])
