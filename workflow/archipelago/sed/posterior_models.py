@@ -47,7 +47,7 @@ _LOG_FLUX_RANGE = (-2.0, 5.0)  # log10 of the J flux [uJy]
 _EBV = np.array([-0.05, 0.05, 0.15, 0.3])
 #: Nodes in slope and in ln of the IGM's scale, in sigma of their priors, which end there.
 _SLOPE_NODES = np.linspace(-3.0, 3.0, 4)
-_IGM_NODES = np.linspace(-3.0, 3.0, 5)
+_IGM_NODES = np.linspace(-3.0, 3.0, 9)
 #: Scatter of ln of the line scales (assumed) and of Lyman alpha's (0.39 dex: Banados et al. 2016,
 #: ApJS 227, 11, equivalent widths at z > 5.6), as in the priors of the grid fit; cut where.
 _LINE_LN_SIGMA = 0.6
@@ -77,7 +77,7 @@ PARAMETERS = {
     "ebv": "E(B-V) of the quasar, SMC law [mag]",
     "line_scale": "factor on the equivalent widths of the lines",
     "lya_scale": "the same of Lyman alpha, N V and O VI",
-    "igm_scale": "factor on the optical depth of the IGM",
+    "igm_scale": "factor on the optical depth of Lyman alpha in the IGM",
     "bal_depth": "share of the light that broad absorption lines take, at C IV",
     "age_gyr": "time since star formation began [Gyr]",
     "log_mass": "log10 of the stellar mass formed [solar masses]",
