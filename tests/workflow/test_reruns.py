@@ -40,7 +40,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "islands.hdbscan.min_cluster_size": (9, ISLANDS),
     "sed.models.galaxy.av_mag": ([0.0, 1.1], {"templates", *SED}),
     "sed.passbands.g": ("sdss_g0", {"templates", *SED}),
-    "sed.fit.floor_fraction": (0.004, SED),
+    "sed.fit.floor_fraction.star": (0.004, SED),
     "candidates.weight_island": (0.4, RANK),
     "posteriors.draws": (400, {"posteriors", *REPORT}),
     "report.candidates": (9, REPORT),
