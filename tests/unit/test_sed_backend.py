@@ -6,7 +6,6 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,11 @@ import pandas as pd
 import pytest
 import torch
 from helpers.configuration import shipped_config
+from helpers.templates import DWARFS, SMALL_MODELS
 from numpy.typing import NDArray
 
 from archipelago.base.errors import ConfigError
+from archipelago.config.load import merged
 from archipelago.passbands import DES_VHS_WISE, load_passbands
 from archipelago.sed import backend, grid
 from archipelago.sed.backend import NUMPY, Backend, TorchBackend, in_chunks, pick_backend
@@ -24,37 +25,20 @@ from archipelago.sed.priors import LN_A_N, Prior
 from archipelago.sed.templates import TemplateSet, build_templates
 from archipelago.sed.verdict import verdicts
 
-DWARFS = Path(__file__).resolve().parents[2] / "data" / "templates" / "dwarf_colours.csv"
 FIT: dict[str, Any] = shipped_config().sed.fit.plain()
-SPEC: dict[str, Any] = {
-    "star": {"giants": True, "wise_blend": [0.0, 1.0]},
-    "galaxy": {
-        "redshift": [0.3, 0.7, 1.1, 4.0],
-        "constant": {"age_gyr": [0.5]},
-        "delayed": {"age_gyr": [3.0], "tau_gyr": [0.5]},
-        "metallicity": [1.0],
-        "av_mag": [0.0, 1.0],
-        "torus_fraction": [0.0, 1.0],
-        "red_quasar": {"redshift": [1.0], "ebv": [0.3]},
+#: From below the farthest galaxies: not every pair is allowed.
+SPEC = merged(
+    SMALL_MODELS,
+    {
+        "galaxy": {"redshift": [0.3, 0.7, 1.1, 4.0]},
+        "quasar": {"redshift": {"min": 3.4, "max": 6.6, "step": 0.2}},
+        "composite": {
+            "redshift_step": 0.2,
+            "quasars_per_redshift": 4,
+            "galaxy_redshift_max": 4.0,
+        },
     },
-    "quasar": {
-        # From below the farthest galaxies: not every pair is allowed.
-        "redshift": {"min": 3.4, "max": 6.6, "step": 0.2},
-        "uv_slope": [-0.6, -0.2],
-        "line_scale": [1.0],
-        "lya_scale": [0.3, 1.0],
-        "ebv": [0.0, 0.1],
-        "bal_depth": [0.0, 0.4],
-        "igm_scale": [1.0],
-    },
-    "composite": {
-        "redshift_step": 0.2,
-        "quasars_per_redshift": 4,
-        "coarse_quasars_per_redshift": 2,
-        "galaxies": 12,
-        "galaxy_redshift_max": 4.0,
-    },
-}
+)
 BANDS = tuple(DES_VHS_WISE)
 
 

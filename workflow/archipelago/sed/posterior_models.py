@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 from scipy.interpolate import RegularGridInterpolator
 from scipy.special import ndtr, ndtri
 
-from archipelago.base.errors import DataError
 from archipelago.base.tables import require_columns
 from archipelago.cosmology import age_gyr
 from archipelago.passbands import Passband, passband_weights, write_ascii
-from archipelago.sed.dust import galactic_correction
+from archipelago.sed.data import aperture_shares, class_errors, read_fluxes, rows_of
 from archipelago.sed.galaxy import REFERENCE_LOG_MASS, GalaxyModel, components, import_bagpipes
 from archipelago.sed.igm import transmission
+from archipelago.sed.priors import LINE_LN_SIGMA, LYA_LN_SIGMA
 from archipelago.sed.quasar import REFERENCE_M1450, flux_at_1450_ujy, rest_spectrum
 from archipelago.sed.templates import TemplateSet
-from archipelago.sed.verdict import read_fluxes
 
 Floats = NDArray[np.float64]
 
@@ -48,10 +47,7 @@ _EBV = np.array([-0.05, 0.05, 0.15, 0.3])
 #: Nodes in slope and in ln of the IGM's scale, in sigma of their priors, which end there.
 _SLOPE_NODES = np.linspace(-3.0, 3.0, 4)
 _IGM_NODES = np.linspace(-3.0, 3.0, 9)
-#: Scatter of ln of the line scales (assumed) and of Lyman alpha's (0.39 dex: Banados et al. 2016,
-#: ApJS 227, 11, equivalent widths at z > 5.6), as in the priors of the grid fit; cut where.
-_LINE_LN_SIGMA = 0.6
-_LYA_LN_SIGMA = 0.39 * float(np.log(10))
+#: Where the scatter of the line scales is cut.
 _LINE_CUT_SIGMA = 2.5
 #: Depths of broad absorption are uniform up to this one (assumed).
 _BAL_DEPTH_MAX = 0.8
@@ -131,20 +127,14 @@ def read_objects(
     """
     columns = [f"{start}_{band}" for band in bands for start in ("flux_ujy", "flux_err_ujy")]
     require_columns(catalogue, ["id", *columns], "catalogue for the posteriors")
-    chosen = catalogue[catalogue["id"].isin(list(ids))]
-    counts = chosen["id"].value_counts()
-    wrong = [value for value in ids if counts.get(value, 0) != 1]
-    if wrong:
-        raise DataError(
-            f"candidates that are not exactly once in the catalogue: {wrong[:10]}",
-            where="catalogue for the posteriors",
-            next_step="run the rules catalogue and candidates again",
-        )
-    chosen = chosen.set_index("id", drop=False).loc[list(ids)].reset_index(drop=True)
+    chosen = rows_of(
+        catalogue,
+        ids,
+        what="candidates",
+        where="catalogue for the posteriors",
+        next_step="run the rules catalogue and candidates again",
+    )
     flux, error, used, _ = read_fluxes(chosen, bands)
-    if "ebv_sfd98" in chosen:
-        factor = galactic_correction(chosen["ebv_sfd98"], bands)
-        flux, error = flux * factor, error * factor
     return [Measured(int(value), *row) for value, *row in zip(ids, flux, error, used, strict=True)]
 
 
@@ -227,26 +217,20 @@ def as_class(
     measured : the object.
     name : one of `CLASSES`.
     bands : names of the bands.
-    fit : ``model_error`` (per class: fraction of the flux per band, or default),
-        ``floor_fraction`` (per class, of the object's mean flux, in every band),
-        ``survey_error`` (``groups`` of bands; per class, the fraction of the flux that they
-        share) and ``aperture_offset_mag`` (per class, in its ``bands``), as `verdicts` takes them.
+    fit : as `archipelago.sed.data.class_errors` takes it, and ``aperture_offset_mag``.
     """
-    table = fit["model_error"][name]
-    fraction = np.array([float(table.get(band, table["default"])) for band in bands])
     flux, used = measured.flux_ujy, measured.used
-    mean = float((np.abs(flux) * used).sum() / max(int(used.sum()), 1))
-    floor = float(fit["floor_fraction"][name]) * mean
-    error = np.sqrt(measured.error_ujy**2 + (fraction * flux) ** 2 + floor**2)
-    offsets = fit["aperture_offset_mag"]
-    share = 10 ** (-0.4 * float(offsets[name]))
-    aperture = np.array([share if band in offsets["bands"] else 1.0 for band in bands])
-    section = fit["survey_error"]
-    groups = [[band in group for band in bands] for group in section["groups"].values()]
-    members = np.array(groups, dtype=bool).reshape(-1, len(bands))
-    shared = float(section[name]) * members * np.where(used, flux, 0.0)
+    variance, shared = class_errors(
+        fit, name, bands, flux[None], measured.error_ujy[None], used[None]
+    )
+    aperture = aperture_shares(fit["aperture_offset_mag"], name, bands)
     return ObjectData(
-        measured.id, flux / aperture, error / aperture, used, aperture, shared / aperture
+        measured.id,
+        flux / aperture,
+        np.sqrt(variance[0]) / aperture,
+        used,
+        aperture,
+        shared[:, 0] / aperture,
     )
 
 
@@ -408,8 +392,8 @@ class QuasarModel:
                 _uniform(cube[:, 1], _M1450_RANGE),
                 _normal(cube[:, 2], *slope),
                 _exponential(cube[:, 3], given["ebv_scale_mag"], (_EBV[0], _EBV[-1])),
-                np.exp(_LINE_LN_SIGMA * _normal(cube[:, 4], 0.0, 1.0, cut)),
-                np.exp(_LYA_LN_SIGMA * _normal(cube[:, 5], 0.0, 1.0, cut)),
+                np.exp(LINE_LN_SIGMA * _normal(cube[:, 4], 0.0, 1.0, cut)),
+                np.exp(LYA_LN_SIGMA * _normal(cube[:, 5], 0.0, 1.0, cut)),
                 np.exp(igm_sigma * igm),
                 _BAL_DEPTH_MAX * absorbed / max(share, _TINY),
             ]

@@ -26,6 +26,10 @@ Ints = NDArray[np.int64]
 LN_A_MIN, LN_A_STEP, LN_A_N = -14.0, 0.05, 641
 _LN_A = LN_A_MIN + LN_A_STEP * np.arange(LN_A_N)
 _MAG_PER_LN = 2.5 / np.log(10)
+#: Scatter of ln of the quasars' line scales (assumed), and of Lyman alpha's: 0.39 dex (Banados et
+#: al. 2016, ApJS 227, 11: log-normal equivalent widths of z > 5.6).
+LINE_LN_SIGMA = 0.6
+LYA_LN_SIGMA = 0.39 * float(np.log(10))
 #: ln of a density that stands for "none at all".
 LN_NONE = -200.0
 
@@ -191,8 +195,8 @@ def quasar_prior(quasars: ClassTemplates, section: Mapping[str, Any]) -> Prior:
         _ln_gauss(
             column["uv_slope"], float(section["uv_slope_mean"]), float(section["uv_slope_sigma"])
         )
-        + _ln_gauss(_ln_scale(column["line_scale"]), 0.0, 0.6)
-        + _ln_gauss(_ln_scale(column["lya_scale"]), 0.0, 0.39 * np.log(10))
+        + _ln_gauss(_ln_scale(column["line_scale"]), 0.0, LINE_LN_SIGMA)
+        + _ln_gauss(_ln_scale(column["lya_scale"]), 0.0, LYA_LN_SIGMA)
         + _ln_gauss(_ln_scale(column["igm_scale"]), 0.0, float(section["igm_ln_sigma"]))
         - np.abs(column["ebv"]) / float(section["ebv_scale_mag"])
         + _ln_share(column["bal_depth"] > 0, float(section["bal_share"]))

@@ -43,6 +43,7 @@ from archipelago.base.errors import ConfigError, DataError, InputError
 from archipelago.base.tables import read_any_table, require_columns
 from archipelago.cosmology import age_gyr
 from archipelago.passbands import DES_VHS_WISE, Passband, load_passbands, passband_weights
+from archipelago.sed.data import flux_columns, rows_of
 from archipelago.sed.galaxy import REFERENCE_LOG_MASS, GalaxyModel
 from archipelago.sed.published_quasar import QuasarPhotometry
 from archipelago.sed.quasar import REFERENCE_M1450
@@ -558,21 +559,15 @@ def published_fits(
     bands = list(passbands)
     columns = [f"{start}_{band}" for band in bands for start in ("flux_ujy", "flux_err_ujy")]
     require_columns(catalogue, ["id", *columns], "catalogue for the published fit")
-    counts = catalogue["id"].value_counts()
-    wrong = [value for value in ids if counts.get(value, 0) != 1]
-    if wrong:
-        raise DataError(
-            f"objects that are not exactly once in the catalogue: {wrong[:10]}",
-            where="published_fit.ids, or the candidates",
-            next_step="correct the ids, or run the rule candidates again",
-        )
-    chosen = catalogue.set_index("id").loc[list(ids)]
-    flux, error = (
-        np.array([pd.to_numeric(chosen[f"{start}_{b}"], errors="coerce") for b in bands])
-        .T.astype(float)
-        .reshape(len(chosen), len(bands))
-        for start in ("flux_ujy", "flux_err_ujy")
+    chosen = rows_of(
+        catalogue,
+        ids,
+        what="objects",
+        where="published_fit.ids, or the candidates",
+        next_step="correct the ids, or run the rule candidates again",
     )
+    flux = flux_columns(chosen, "flux_ujy", bands)
+    error = flux_columns(chosen, "flux_err_ujy", bands)
     models: PublishedModels | None = None
     rows = []
     for object_id, f, s in zip(ids, flux, error, strict=True):

@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from archipelago.base.errors import InputError
 from archipelago.base.progress import Progress
 from archipelago.sed.backend import NUMPY, Backend, in_chunks
-from archipelago.sed.dust import galactic_correction
+from archipelago.sed.data import aperture_shares, class_errors, read_fluxes
 from archipelago.sed.grid import (
     BLOCK,
     PairFit,
@@ -151,9 +151,6 @@ def verdicts(
         )
     catalogue = catalogue.sort_values("id", kind="stable").reset_index(drop=True)
     flux, error, used, detected = read_fluxes(catalogue, bands)
-    if "ebv_sfd98" in catalogue:
-        factor = galactic_correction(catalogue["ebv_sfd98"], bands)
-        flux, error = flux * factor, error * factor
     judge = _Judge(templates, bands, params, on)
     other = OtherDensity.learn(flux, error, used, detected, params["other"])
 
@@ -196,26 +193,6 @@ def _frames(
         yield from in_chunks(work, n_object, rows, on)
 
 
-def read_fluxes(
-    catalogue: pd.DataFrame, bands: Sequence[str]
-) -> tuple[Floats, Floats, Bools, Bools]:
-    """Return fluxes and errors [uJy], which count and which are detections, (n, n_band) each."""
-
-    def block(start: str) -> Floats:
-        columns = [pd.to_numeric(catalogue[f"{start}_{band}"], errors="coerce") for band in bands]
-        return np.array(columns, dtype=float).T.reshape(len(catalogue), len(bands))
-
-    flux, error = block("flux_ujy"), block("flux_err_ujy")
-    used = np.isfinite(flux) & np.isfinite(error) & (error > 0) & (np.abs(flux) < 1e12)
-    used &= error < 1e12
-    detected = used.copy()
-    for column, band in enumerate(bands):
-        if f"detected_{band}" in catalogue:
-            detected[:, column] &= catalogue[f"detected_{band}"].fillna(False).to_numpy(dtype=bool)
-    flux = np.where(used & detected, flux, 0.0)
-    return flux, np.where(used, error, 1.0), used, detected
-
-
 def _status(used: Bools, detected: Bools) -> list[str]:
     names = []
     for n_used, n_detected in zip(used.sum(axis=1), detected.sum(axis=1), strict=True):
@@ -255,11 +232,7 @@ class _Judge:
         self.params = params
         columns = [templates.bands.index(band) for band in bands]
         offsets = params["aperture_offset_mag"]
-        in_aperture = np.array([band in offsets["bands"] for band in bands])
-        self.aperture = {
-            name: np.where(in_aperture, 10 ** (-0.4 * float(offsets[name])), 1.0)
-            for name in CLASSES
-        }
+        self.aperture = {name: aperture_shares(offsets, name, self.bands) for name in CLASSES}
         self.models = {
             name: templates.classes[name].fluxes[:, columns] * self.aperture[name]
             for name in GRID_CLASSES
@@ -292,23 +265,8 @@ class _Judge:
         return {"coarse": self.templates.coarse_quasars, "fine": self.templates.lensed_quasars}
 
     def photometry(self, name: str, flux: Floats, error: Floats, used: Bools) -> Photometry:
-        """Return fluxes with the model error of a class added in quadrature.
-
-        Per band a fraction of the flux seen, and in every band ``floor_fraction``
-        of the object's mean flux: neighbours, sky and colour terms are not
-        below that even where the object is black. Bands of one of the groups in
-        ``survey_error`` share another error, a fraction of the flux too.
-        """
-        table = self.params["model_error"][name]
-        fraction = np.array([float(table.get(band, table["default"])) for band in self.bands])
-        n_used = np.maximum(used.sum(axis=1), 1)
-        mean = (np.abs(flux) * used).sum(axis=1) / n_used
-        floor = float(self.params["floor_fraction"][name]) * mean
-        variance = error**2 + (fraction[None, :] * flux) ** 2 + floor[:, None] ** 2
-        section = self.params["survey_error"]
-        groups = [[band in group for band in self.bands] for group in section["groups"].values()]
-        members = np.array(groups, dtype=bool).reshape(-1, 1, len(self.bands))
-        shared = float(section[name]) * members * np.where(used, flux, 0.0)[None]
+        """Return fluxes with the errors of a class."""
+        variance, shared = class_errors(self.params, name, self.bands, flux, error, used)
         return Photometry(flux, np.where(used, variance, 1.0), used, shared)
 
     def frame(self, flux: Floats, error: Floats, used: Bools, other: OtherDensity) -> pd.DataFrame:
@@ -391,9 +349,13 @@ class _Judge:
             fit,
             index_quasar=np.where(found, cells_q[fit.index_quasar], -1),
             index_galaxy=np.where(found, cells_g[fit.index_galaxy], -1),
-            levels_quasar=by_value(np.unique(self.z_quasars), z_q, fit.levels_quasar),
-            levels_galaxy=by_value(np.unique(self.z_galaxies), z_g, fit.levels_galaxy),
+            levels_quasar=by_value(self._redshifts("quasar"), z_q, fit.levels_quasar),
+            levels_galaxy=by_value(self._redshifts("galaxy"), z_g, fit.levels_galaxy),
         )
+
+    def _redshifts(self, name: str) -> Floats:
+        """Return the redshifts of a class' grid, ascending."""
+        return self.levels[name].values["redshift"]
 
     def _quality(
         self,
