@@ -535,6 +535,33 @@ def test_faults_strike_the_same_requests_again():
     assert [bool(other.strike("sia", f"request {k}")) for k in range(500)] != struck[0]
 
 
+def test_a_share_drawn_anew_strikes_that_share_of_all_attempts():
+    rule = {"endpoint": "cutout", "kind": "status", "share": 0.3, "anew": True}
+    plans = [FaultPlan.from_mapping({"seed": 4, "rules": [rule]}) for _ in range(2)]
+    requests_sent = [f"request {k}" for k in range(50)] * 20
+    struck = [bool(plans[0].strike("cutout", request)) for request in requests_sent]
+    assert 0.25 < np.mean(struck) < 0.35
+    # No request is struck for ever, and none is spared for ever: what a share alone does.
+    of_request = np.array(struck).reshape(20, 50).mean(axis=0)
+    assert of_request.min() > 0
+    assert of_request.max() < 1
+    # In another order of the requests, the same attempts are struck.
+    order = np.argsort(np.tile(np.arange(50), 20), kind="stable")
+    again = [bool(plans[1].strike("cutout", requests_sent[k])) for k in order]
+    assert again == [struck[k] for k in order]
+
+
+def test_a_service_is_down_for_a_while_in_mid_run():
+    now_s = [100.0]
+    rule = {"endpoint": "*", "kind": "down", "after": 2, "lasts": 60}
+    plan = FaultPlan.from_mapping({"rules": [rule]}, clock=lambda: now_s[0])
+    seen = []
+    for time_s in (100.0, 150.0, 200.0, 259.0, 260.0, 400.0):
+        now_s[0] = time_s
+        seen.append(bool(plan.strike("sia", f"request at {time_s}")))
+    assert seen == [False, False, True, True, False, False]
+
+
 def test_faults_can_be_set_while_serving(server: DemoServer):
     plan = {"rules": [{"endpoint": "tap", "kind": "status", "status": 500}]}
     answer = requests.post(f"{server.url}/control/faults", data=json.dumps(plan), timeout=20)
@@ -555,6 +582,9 @@ def test_faults_can_be_set_while_serving(server: DemoServer):
         ({"endpoint": "tap", "kind": "status", "status": 200}, "not in 400 to 599"),
         ({"endpoint": "tap", "kind": "latency", "seconds": -1}, "negative"),
         ({"endpoint": "tap", "kind": "down", "requests": 0}, "less than 1"),
+        ({"endpoint": "tap", "kind": "down", "lasts": 0}, "not more than 0"),
+        ({"endpoint": "tap", "kind": "down", "after": -1}, "negative"),
+        ({"endpoint": "tap", "kind": "html", "anew": "often"}, "neither true nor false"),
     ],
 )
 def test_wrong_faults_are_named(rule: dict[str, object], message: str):

@@ -2,13 +2,16 @@
 
 A plan is a list of rules. A rule names an endpoint, what goes wrong, and which
 requests it strikes: a share of them, chosen by a hash of the request, and of each only the
-first few attempts, so that a retry may succeed. As YAML or JSON::
+first few attempts, so that a retry may succeed; or a share of all attempts; or what comes in a
+span of time. As YAML or JSON::
 
     seed: 1
     rules:
       - {endpoint: cutout, kind: status, status: 503, share: 0.1, attempts: 2}
       - {endpoint: "*", kind: latency, seconds: 0.2}
       - {endpoint: tap, kind: down, requests: 3}
+      - {endpoint: cutout, kind: status, share: 0.3, anew: true}
+      - {endpoint: "*", kind: down, after: 10, lasts: 60}
       - {endpoint: sia, kind: missing_band, bands: [Y], share: 0.05}
 
 Keys of a rule:
@@ -17,8 +20,13 @@ Keys of a rule:
 ``endpoint``      tap, tap_async, vizier_tap, xmatch, sia, cutout, or "*" for all
 ``kind``          one of `KINDS`
 ``share``         share of the different requests that are struck (default 1)
+``anew``          true: the share is drawn anew for each attempt of a request, so that 0.3 lets
+                  30 % of all attempts fail; by seed, request and number of the attempt
 ``attempts``      strike only the first so many attempts of a request (default: all)
 ``requests``      strike only the first so many requests of the endpoint (default: all)
+``after``         leave the first so many requests of the endpoint alone (default 0)
+``lasts``         strike only for so many seconds, from the first request of the endpoint (beyond
+                  those of ``after``) on (default: for ever)
 ``seconds``       latency, stall: how long (default 1); rate_limit: Retry-After (default 1)
 ``status``        status: the HTTP status (default 503)
 ``bands``         missing_band: the bands (default Y); others: only cutouts of these bands
@@ -30,7 +38,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -68,6 +77,9 @@ class FaultRule:
     seconds: float = 1.0
     status: int = 503
     bands: tuple[str, ...] = ()
+    anew: bool = False
+    after: int = 0
+    lasts: float | None = None
 
     def __post_init__(self) -> None:
         for key, allowed in (("endpoint", ("*", *ENDPOINTS)), ("kind", tuple(KINDS))):
@@ -88,6 +100,12 @@ class FaultRule:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ConfigError(f"{key} {value} of a fault rule is less than 1")
+        if self.after < 0:
+            raise ConfigError(f"after {self.after} of a fault rule is negative")
+        if self.lasts is not None and not self.lasts > 0:
+            raise ConfigError(f"lasts {self.lasts} of a fault rule is not more than 0")
+        if not isinstance(self.anew, bool):
+            raise ConfigError(f"anew {self.anew!r} of a fault rule is neither true nor false")
 
 
 def _rule_from(entry: Mapping[str, Any], where: str) -> FaultRule:
@@ -122,17 +140,32 @@ class FaultPlan:
     ----------
     rules : applied in order; every rule that strikes counts.
     seed : changes which requests are struck.
+    clock : gives the time that ``lasts`` is told by [s]; replaced in tests.
     """
 
     rules: tuple[FaultRule, ...] = ()
     seed: int = 0
+    clock: Callable[[], float] = time.monotonic
     _by_request: dict[str, int] = field(default_factory=dict, repr=False)
     _by_endpoint: dict[str, int] = field(default_factory=dict, repr=False)
+    _by_rule: dict[int, int] = field(default_factory=dict, repr=False)
+    _since_s: dict[int, float] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
-    def from_mapping(cls, plan: Mapping[str, Any] | None, where: str = "faults") -> FaultPlan:
+    def from_mapping(
+        cls,
+        plan: Mapping[str, Any] | None,
+        where: str = "faults",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> FaultPlan:
         """Return the plan that a mapping (from YAML or JSON) describes; None is no fault.
+
+        Parameters
+        ----------
+        plan : the mapping.
+        where : its name in errors.
+        clock : as of the class.
 
         Raises
         ------
@@ -153,6 +186,7 @@ class FaultPlan:
                 _rule_from(entry, f"{where}: rule {k}") for k, entry in enumerate(rules, 1)
             ),
             seed=int(plan.get("seed", 0)),
+            clock=clock,
         )
 
     @classmethod
@@ -178,9 +212,14 @@ class FaultPlan:
         with self._lock:
             attempt = self._by_request[request] = self._by_request.get(request, 0) + 1
             number = self._by_endpoint[endpoint] = self._by_endpoint.get(endpoint, 0) + 1
+            in_time = {
+                place
+                for place, rule in enumerate(self.rules)
+                if rule.endpoint in ("*", endpoint) and self._in_time(place, rule)
+            }
         struck = []
         for place, rule in enumerate(self.rules):
-            if rule.endpoint not in ("*", endpoint):
+            if place not in in_time:
                 continue
             if rule.bands and rule.kind != "missing_band" and band not in rule.bands:
                 continue
@@ -188,10 +227,20 @@ class FaultPlan:
                 continue
             if rule.requests is not None and number > rule.requests:
                 continue
-            if rule.share < 1.0 and self._draw(place, request) >= rule.share:
-                continue
+            if rule.share < 1.0:
+                drawn = f"{request}\x1f{attempt}" if rule.anew else request
+                if self._draw(place, drawn) >= rule.share:
+                    continue
             struck.append(rule)
         return struck
+
+    def _in_time(self, place: int, rule: FaultRule) -> bool:
+        """Count a request that a rule regards; tell whether it comes when the rule holds."""
+        number = self._by_rule[place] = self._by_rule.get(place, 0) + 1
+        if number <= rule.after:
+            return False
+        since_s = self._since_s.setdefault(place, self.clock())
+        return rule.lasts is None or self.clock() - since_s < rule.lasts
 
     def _draw(self, place: int, request: str) -> float:
         """Return a number in [0, 1) that depends on seed, rule and request alone."""

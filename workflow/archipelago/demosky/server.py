@@ -57,6 +57,7 @@ from archipelago.demosky.survey_tiles import (
     TILE_SIZE_PX,
     SurveyTile,
 )
+from archipelago.demosky.tap_schema import table_set, with_tap_schema
 
 #: Rows of a TAP answer where no MAXREC is asked for.
 DEFAULT_MAXREC = 2_000
@@ -208,7 +209,7 @@ class TapService:
 
     def __init__(self, path: str, tables: Mapping[str, pd.DataFrame]) -> None:
         self.path = path
-        self._database = AdqlDatabase(tables)
+        self._database = AdqlDatabase(with_tap_schema(tables))
         self._jobs: dict[str, _Job] = {}
         self._number = 0
 
@@ -252,7 +253,7 @@ class TapService:
         document = {
             "availability": self._availability,
             "capabilities": lambda: self._capabilities(f"{base_url}{self.path}"),
-            "tables": self._table_set,
+            "tables": lambda: table_set(self._database.tables),
         }.get("/".join(parts))
         if document is None:
             return Reply(b"Not found\n", "text/plain", 404)
@@ -410,27 +411,6 @@ class TapService:
             f'<outputLimit><default unit="row">{DEFAULT_MAXREC}</default>'
             f'<hard unit="row">{MOST_ROWS}</hard></outputLimit></capability>'
             f"{interfaces}</vosi:capabilities>\n"
-        )
-
-    def _table_set(self) -> str:
-        schemas: dict[str, list[str]] = {}
-        for name, frame in self._database.tables.items():
-            columns = "".join(
-                f"<column><name>{escape(str(column))}</name></column>" for column in frame.columns
-            )
-            schema = name.split(".")[0] if "." in name else "vizier"
-            spelt = name if "." in name else f'"{name}"'
-            schemas.setdefault(schema, []).append(
-                f'<table type="table"><name>{escape(spelt)}</name>{columns}</table>'
-            )
-        content = "".join(
-            f"<schema><name>{escape(schema)}</name>{''.join(tables)}</schema>"
-            for schema, tables in schemas.items()
-        )
-        return (
-            '<?xml version="1.0" encoding="utf-8"?>\n'
-            '<vosi:tableset xmlns:vosi="http://www.ivoa.net/xml/VOSITables/v1.0">'
-            f"{content}</vosi:tableset>\n"
         )
 
 
@@ -1011,7 +991,8 @@ class DemoServer:
             form = await request.post()
             for name, value in sorted(form.items()):
                 if isinstance(value, web.FileField):
-                    upload = value.file.read()
+                    with value.file:
+                        upload = value.file.read()
                     identity.append(f"{name}={hashlib.blake2b(upload).hexdigest()}")
                 elif isinstance(value, str):
                     parameters[name.upper()] = value

@@ -23,18 +23,18 @@ _HEAD = (
 _TAIL = "</RESOURCE>\n</VOTABLE>\n"
 
 
-def _datatype(values: pd.Series) -> str:
-    """Return the VOTable attributes of a column's type."""
+def datatype(values: pd.Series) -> tuple[str, str | None]:
+    """Return the VOTable type of a column, and its arraysize where it has one."""
     if pd.api.types.is_bool_dtype(values.dtype):
-        return 'datatype="boolean"'
+        return "boolean", None
     if pd.api.types.is_integer_dtype(values.dtype):
         wide = values.dtype.name.lower() in ("int64", "uint32", "uint64")
-        return f'datatype="{"long" if wide else "int"}"'
+        return ("long" if wide else "int"), None
     if values.dtype == np.float32:
-        return 'datatype="float"'
+        return "float", None
     if pd.api.types.is_float_dtype(values.dtype):
-        return 'datatype="double"'
-    return 'datatype="char" arraysize="*"'
+        return "double", None
+    return "char", "*"
 
 
 def _cells(values: pd.Series) -> list[str]:
@@ -76,7 +76,8 @@ def write_votable(
             f" {key}={quoteattr(value)}"
             for key, value in ((field_attributes or {}).get(name) or {}).items()
         )
-        kind = _datatype(table[name])
+        kind, size = datatype(table[name])
+        kind = f'datatype="{kind}"' + (f' arraysize="{size}"' if size else "")
         parts.append(f"<FIELD name={quoteattr(str(name))} {kind}{attributes}/>\n")
     parts.append("<DATA>\n<TABLEDATA>\n")
     columns = [_cells(table.iloc[:, k]) for k in range(table.shape[1])]
