@@ -17,6 +17,7 @@ from archipelago.config.load import known_keys, load_config
 from archipelago.config.model import Config
 from archipelago.config.schema import schema_text
 from archipelago.config.search import Search
+from archipelago.measure.dag import MOST_TILE_JOBS, TILE_RULES
 
 PRESETS = sorted((REPOSITORY / "data" / "presets").glob("*.yaml"))
 
@@ -191,7 +192,24 @@ def test_a_query_without_its_tile_is_refused(raw: dict[str, Any], tmp_path: Path
     query = tmp_path / "all.adql"
     query.write_text("SELECT * FROM t WHERE hpix_32 >= {hpix_min}")
     raw["survey"]["query"] = str(query)
-    assert errors_of(raw, REPOSITORY) == [f"survey.query = {str(query)!r}: lacks {{hpix_max}}"]
+    assert errors_of(raw, REPOSITORY) == [
+        f"survey.query = {str(query)!r}: the query lacks the placeholders hpix_max"
+    ]
+
+
+def test_a_query_by_boxes_is_taken(raw: dict[str, Any], tmp_path: Path) -> None:
+    query = tmp_path / "box.adql"
+    text = "SELECT * FROM t WHERE ra BETWEEN {ra_min} AND {ra_max} AND dec > {dec_min}"
+    raw["survey"]["query"] = str(query)
+    query.write_text(f"{text} AND dec < {{dec_max}}")
+    load_config(raw, REPOSITORY)
+    query.write_text(f"{text} AND dec < {{dec_max}} AND hpix_32 < {{hpix_max}}")
+    assert "says in two ways where the tile is" in errors_of(raw, REPOSITORY)[0]
+
+
+def test_an_index_coarser_than_the_tiles_is_refused(raw: dict[str, Any]) -> None:
+    raw["survey"] |= {"healpix_order": 1, "tile_order": 2}
+    assert "healpix_order must not be below tile_order" in errors_of(raw)[0]
 
 
 def test_a_value_never_changes(raw: dict[str, Any]) -> None:
@@ -234,7 +252,11 @@ def test_a_survey_search(raw: dict[str, Any]) -> None:
     assert len(search.catalogue_input["losses"]) == 3 * len(search.tiles)
     assert len(search.report_input["posteriors"]) == 10
     assert search.report_input["figures"][3] == "results/des_dr2/posteriors/shard-3"
-    assert search.table_range("o3-00000") == (0, 15)
+    assert search.table_range("o3-00001") == (16, 31)
+
+
+def test_a_cluster_gets_few_jobs_for_the_tiles_of_des(raw: dict[str, Any]) -> None:
+    assert len(TILE_RULES) * len(search_of(raw).tiles) <= MOST_TILE_JOBS
 
 
 def test_a_search_of_ones_own_catalogue(raw: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,15 @@ from archipelago.base import images as base_images
 from archipelago.base.errors import ArchipelagoError, DataError, InputError
 from archipelago.base.images import ImageSet, load_images, save_images, write_images
 from archipelago.base.losses import losses_frame, no_losses, write_losses
-from archipelago.base.tables import write_table
+from archipelago.base.marks import objects_mark
+from archipelago.base.spool import Spool
+from archipelago.base.tables import (
+    read_about,
+    read_mark,
+    read_table,
+    write_table,
+    write_table_parts,
+)
 from archipelago.gather import empty_manifest, gather_images
 
 BANDS = ("g", "r", "i", "z", "Y")
@@ -236,6 +245,85 @@ def test_tiles_must_agree(tiles: Tiles, change: dict[str, Any], message: str) ->
     with pytest.raises(DataError, match=message):
         tiles.gather([1, 2])
     assert not (tiles.folder / "images.npz").exists()
+
+
+def marked(tiles: Tiles, query: dict[str, Any], ids: list[int], dec_deg: float = 2.0) -> None:
+    """Write the record of a query into the last tile's files."""
+    positions = objects(ids).assign(dec_deg=dec_deg).set_index("id")
+    record = json.dumps(query | {"objects": objects_mark(ids, positions)})
+    manifest, cutouts = tiles.manifests[-1], tiles.cutouts[-1]
+    write_table_parts([pd.read_parquet(manifest)], manifest, marks={"asked": record})
+    one = load_images(cutouts)
+    write_images(cutouts, [one.images], one.images.shape[1:], one.ids, BANDS, 0.263, 30.0, record)
+
+
+ASKED = {"size_px": 6, "product": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "dec_deg", "message"),
+    [
+        (ASKED, 2.0, None),
+        ({"size_px": 7, "product": None}, 2.0, "tile one .*query: size_px 7 instead of 6"),
+        ({"size_px": 6, "product": "x"}, 2.0, "product 'x' instead of None"),
+        ({"size_px": 6}, 2.0, "product 'unknown' instead of None"),
+        (ASKED, 2.5, "tile one .*: objects '[0-9a-f]{16}' instead of '[0-9a-f]{16}'"),
+    ],
+)
+def test_tiles_of_another_query_are_refused(
+    tiles: Tiles, query: dict[str, Any], dec_deg: float, message: str | None
+) -> None:
+    tiles.add([1, 2], [3])
+    marked(tiles, query, [1, 2, 3], dec_deg)
+    catalogue = objects([1, 2, 3, 4])
+    arguments = (tiles.cutouts, tiles.manifests, tiles.losses)
+    output = tiles.folder / "images.npz"
+    given: dict[str, Any] = {
+        **{"asked": ASKED, "tiles": ["one"]},
+        "positions": catalogue.set_index("id"),
+    }
+    ids = np.array([1, 2, 3])
+    if message is None:
+        gather_images(*arguments, ids, output, **given)
+        return
+    with pytest.raises(DataError, match=message) as caught:
+        gather_images(*arguments, ids, output, **given)
+    assert caught.value.next_step == "snakemake --forcerun cutouts"
+
+
+def test_tiles_without_a_record_are_refused(tiles: Tiles) -> None:
+    tiles.add([1])
+    with pytest.raises(DataError, match="size_px 'unknown' instead of 6"):
+        gather_images(
+            *(tiles.cutouts, tiles.manifests, tiles.losses),
+            *(np.array([1]), tiles.folder / "images.npz"),
+            asked=ASKED,
+        )
+
+
+def test_results_in_any_order_come_back_in_theirs(tmp_path: Path) -> None:
+    with Spool(tmp_path / "new", 4, (5, 6, 6)) as spool:
+        for item in (2, 0, 3, 1):
+            spool.put(item, [item, "a\nb"], pixels([item])[0] if item != 3 else None)
+        assert spool.with_array.tolist() == [0, 1, 2]
+        assert spool.records(0, 4) == [[item, "a\nb"] for item in range(4)]
+        np.testing.assert_array_equal(spool.arrays(np.array([2, 0])), pixels([2, 0]))
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_tables_in_parts_are_tables(tmp_path: Path) -> None:
+    whole = pd.DataFrame({"id": [1, 2, 3], "name": ["a", "", "c"], "n_px": [1, 0, 2]})
+    one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
+    for path in (one, two):
+        parts = (whole[k : k + 1] for k in range(3))
+        write_table_parts(parts, path, {"id": "identifier"}, {"asked": "{}"})
+    pd.testing.assert_frame_equal(read_table(one), whole)
+    assert one.read_bytes() == two.read_bytes()
+    assert read_mark(one, "asked") == "{}" and read_mark(one, "other") == ""
+    assert read_about(one) == {"id": "identifier"}
+    with pytest.raises(ValueError, match="no part of a table"):
+        write_table_parts([], tmp_path / "x.parquet")
+    assert not (tmp_path / "x.parquet").exists()
 
 
 def test_objects_are_accounted_for(tiles: Tiles) -> None:

@@ -119,6 +119,7 @@ def gather(folder: Path, tiles: list[str], losses: list[str], images: bool) -> N
                 "manifest": folder / "manifest.parquet",
                 "losses": folder / "image_losses.csv",
             },
+            {"tiles": tiles, "asked": None},
         )
         given |= {"image_losses": folder / "image_losses.csv", "images": folder / "images.npz"}
     run_script(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from astropy.io.votable import parse
 from helpers.loopback import (
     LAUGHS,
     Answer,
     Loopback,
     Request,
     error_votable,
+    loopback_server,
     patient_client,
     votable,
 )
@@ -22,14 +31,16 @@ from archipelago.base.errors import DataError, InputError, ServiceError
 from archipelago.base.losses import LOSS_COLUMNS
 from archipelago.base.tables import read_table, write_table
 from archipelago.survey.adql import load_query
-from archipelago.survey.http import BadContentError
+from archipelago.survey.cache import Cache
+from archipelago.survey.faults import BadContentError
 from archipelago.survey.known import known_quasars_from_file, known_quasars_from_service
 from archipelago.survey.select import select_sources
 from archipelago.survey.services import TapService
-from archipelago.survey.tap import TapClient
+from archipelago.survey.tap import TapClient, TooManyRowsError
 from archipelago.survey.votable import check_xml, read_reply
 
-QUERIES = Path(__file__).resolve().parents[2] / "data" / "queries"
+ROOT = Path(__file__).resolve().parents[2]
+QUERIES = ROOT / "data" / "queries"
 
 
 FIELDS = [("id", "long"), ("ra", "double"), ("name", "char"), ("mag", "float")]
@@ -229,6 +240,260 @@ def test_asynchronous_answer_that_is_no_job(server: Loopback) -> None:
         async_query(server, [job("PENDING")] * 3 + [b"<a>"])
 
 
+class Tap:
+    """A service with asynchronous jobs; their phases are what a test says, one per look."""
+
+    def __init__(self, server: Loopback, phases: list[str]) -> None:
+        self.server = server
+        self.phases = phases
+        self.submitted = 0
+        self.jobs: set[int] = set()
+        self.result = Answer(votable(FIELDS, ROWS))
+        server.at("/tap/async", self._submit)
+
+    def _submit(self, request: Request) -> Answer:
+        self.submitted += 1
+        number = self.submitted
+        self.jobs.add(number)
+        at = f"/tap/async/{number}"
+        self.server.at(at, lambda request: self._state(number, request))
+        self.server.at(at + "/phase", Answer(status=303, headers={"Location": at}))
+        self.server.at(at + "/results/result", lambda _: self._if_there(number, self.result))
+        return Answer(status=303, headers={"Location": at})
+
+    def _if_there(self, number: int, answer: Answer) -> Answer:
+        return answer if number in self.jobs else Answer(b"no such job", 404)
+
+    def _state(self, number: int, request: Request) -> Answer:
+        if request.method == "DELETE":
+            self.jobs.discard(number)
+            return Answer()
+        phase = self.phases.pop(0) if len(self.phases) > 1 else self.phases[0]
+        text = job(phase, "bad" if phase == "ERROR" else "").replace(b"/7/", b"/%d/" % number)
+        return self._if_there(number, Answer(text))
+
+    def query(self, folder: Path | None, adql: str = "SELECT 1", **settings: Any) -> pd.DataFrame:
+        cache = Cache(folder, 10**9) if folder else None
+        mode = settings.pop("mode", "async")
+        service = TapService(self.server.url + "/tap", mode, settings.pop("query_s", 60.0))
+        with patient_client(cache=cache, **settings) as (client, _):
+            return TapClient(service, client).query(adql, max_rows=5)
+
+
+def notes(folder: Path) -> list[Path]:
+    return sorted((folder / "tap_jobs").glob("*"))
+
+
+def test_job_that_took_too_long_is_waited_for_by_the_next_attempt(
+    server: Loopback, tmp_path: Path
+) -> None:
+    tap = Tap(server, ["PENDING", "EXECUTING"])
+    with pytest.raises(ServiceError, match="still EXECUTING.*the next attempt goes on waiting"):
+        tap.query(tmp_path)
+    (note,) = notes(tmp_path)
+    assert json.loads(note.read_text())["url"] == server.url + "/tap/async/1"
+    tap.phases = ["EXECUTING", "COMPLETED"]
+    assert len(tap.query(tmp_path)) == 2
+    assert (tap.submitted, tap.jobs, notes(tmp_path)) == (1, set(), [])
+    n_requests = len(server.requests)
+    assert len(tap.query(tmp_path)) == 2  # kept
+    assert len(tap.query(tmp_path, mode="sync")) == 2  # the same in both modes
+    assert len(server.requests) == n_requests
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_job_of_an_interrupted_attempt_goes_on(
+    server: Loopback, tmp_path: Path, number: int
+) -> None:
+    tap = Tap(server, ["PENDING", "QUEUED"])
+    script = (
+        "import os, sys\n"
+        "from archipelago.survey.cache import Cache\n"
+        "from archipelago.survey.http import HttpClient\n"
+        "from archipelago.survey.services import TapService\n"
+        "from archipelago.survey.tap import TapClient\n"
+        "url, folder, signal = sys.argv[1:]\n"
+        "end = lambda _: os.kill(os.getpid(), int(signal))\n"
+        "client = HttpClient(cache=Cache(folder, 10**9), sleep=end)\n"
+        "TapClient(TapService(url, 'async'), client).query('SELECT 1', max_rows=5)\n"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, server.url + "/tap", str(tmp_path), str(int(number))],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "workflow")},
+        timeout=60,
+    )
+    assert killed.returncode == -number
+    assert len(notes(tmp_path)) == 1
+    assert (tap.submitted, tap.jobs) == (1, {1})
+    tap.phases = ["COMPLETED"]
+    assert len(tap.query(tmp_path)) == 2
+    assert (tap.submitted, tap.jobs, notes(tmp_path)) == (1, set(), [])
+
+
+@pytest.mark.parametrize("end", ["gone", "ERROR", "ABORTED", "destroyed while waited for"])
+def test_job_that_is_of_no_use_is_submitted_anew(
+    server: Loopback, tmp_path: Path, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    tap = Tap(server, ["EXECUTING"])
+    with pytest.raises(ServiceError, match="still EXECUTING"):
+        tap.query(tmp_path)
+    if end == "gone":
+        tap.jobs.clear()
+        tap.phases = ["COMPLETED"]
+    elif end == "destroyed while waited for":
+        tap.phases = ["EXECUTING", "COMPLETED"]
+        server.at("/tap/async/1/results/result", Answer(b"deleted", 410))
+    else:
+        tap.phases = [end, end, "COMPLETED"]
+    assert len(tap.query(tmp_path)) == 2
+    assert (tap.submitted, tap.jobs, notes(tmp_path)) == (2, set(), [])
+    assert "earlier attempt" in caplog.text
+
+
+def test_job_that_was_noted_but_never_started_is_started(server: Loopback, tmp_path: Path) -> None:
+    tap = Tap(server, ["EXECUTING"])
+    with pytest.raises(ServiceError, match="still EXECUTING"):
+        tap.query(tmp_path)
+    n_started = len(server.seen("/tap/async/1/phase"))
+    tap.phases = ["PENDING", "PENDING", "PENDING", "COMPLETED"]
+    tap.query(tmp_path)
+    assert len(server.seen("/tap/async/1/phase")) == n_started + 1
+
+
+def test_service_down_keeps_the_job_and_an_error_does_not(server: Loopback, tmp_path: Path) -> None:
+    tap = Tap(server, ["COMPLETED"])
+    tap.result = Answer(b"busy", 503)
+    with pytest.raises(ServiceError, match="busy"):
+        tap.query(tmp_path, retries=1)
+    assert len(notes(tmp_path)) == 1
+    tap.result = Answer(error_votable("no such column"))
+    with pytest.raises(ServiceError, match="no such column"):
+        tap.query(tmp_path)
+    assert (tap.submitted, tap.jobs, notes(tmp_path)) == (1, set(), [])
+    tap.phases = ["ERROR"]
+    with pytest.raises(ServiceError, match="ended as ERROR: bad"):
+        tap.query(tmp_path)
+    assert (tap.submitted, tap.jobs, notes(tmp_path)) == (2, set(), [])
+
+
+def test_broken_note_and_foreign_address_are_passed_over(server: Loopback, tmp_path: Path) -> None:
+    tap = Tap(server, ["EXECUTING"])
+    with pytest.raises(ServiceError, match="still EXECUTING"):
+        tap.query(tmp_path)
+    (note,) = notes(tmp_path)
+    tap.phases = ["COMPLETED"]
+    for n_submitted, text in enumerate(("{", '{"url": "http://10.0.0.1/job"}'), start=2):
+        note.write_text(text)
+        assert len(tap.query(tmp_path)) == 2
+        assert (tap.submitted, notes(tmp_path)) == (n_submitted, [])
+        shutil.rmtree(tmp_path / "tap")
+
+
+def test_without_a_cache_no_job_is_left(server: Loopback) -> None:
+    tap = Tap(server, ["EXECUTING"])
+    with pytest.raises(ServiceError, match="still EXECUTING"):
+        tap.query(None)
+    assert tap.jobs == set()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        error_votable("busy"),
+        votable(FIELDS, ROWS, status="OVERFLOW"),
+        votable(FIELDS, ROWS, after="OVERFLOW"),
+        votable(FIELDS, ROWS * 3),
+        votable(FIELDS, ROWS)[:-60],
+    ],
+)
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_only_whole_answers_are_kept(
+    server: Loopback, tmp_path: Path, body: bytes, mode: str
+) -> None:
+    tap = Tap(server, ["COMPLETED"])
+    tap.result = Answer(body)
+    server.at("/tap/sync", lambda _: tap.result)
+    with pytest.raises(ServiceError):
+        tap.query(tmp_path, mode=mode)
+    assert tap.jobs == set() and notes(tmp_path) == []
+    tap.result = Answer(votable(FIELDS, ROWS))
+    assert len(tap.query(tmp_path, mode=mode)) == 2
+    tap.result = Answer(b"", 500)
+    pd.testing.assert_frame_equal(
+        tap.query(tmp_path, mode=mode), read_reply(votable(FIELDS, ROWS)).frame()
+    )
+    with pytest.raises(ServiceError):
+        tap.query(tmp_path, adql="SELECT 3", mode=mode, retries=0)  # another query is asked
+
+
+def test_too_many_rows_is_an_error_of_its_own(server: Loopback) -> None:
+    with pytest.raises(TooManyRowsError, match="more rows than the service gives"):
+        run(server, Answer(votable(FIELDS, ROWS)), max_rows=1)
+
+
+# Other servers
+
+
+@pytest.mark.parametrize("end", ["", "/", "/sync", "/async/", "//"])
+def test_base_address_in_any_form(server: Loopback, end: str) -> None:
+    server.at("/tap/sync", Answer(votable(FIELDS, ROWS)))
+    with patient_client() as (client, _):
+        table = TapClient(TapService(server.url + "/tap" + end), client).query("x", max_rows=5)
+    assert len(table) == 2
+
+
+def test_sync_that_sends_elsewhere(server: Loopback) -> None:
+    server.at("/result", Answer(votable(FIELDS, ROWS)))
+    assert len(run(server, Answer(status=303, headers={"Location": "/result"}))) == 2
+
+
+def test_service_that_has_moved(server: Loopback) -> None:
+    with loopback_server() as new:
+        tap = Tap(new, ["COMPLETED"])
+        new.at("/tap/sync", tap.result)
+        for mode in ("sync", "async"):
+            there = {"Location": f"{new.url}/tap/{mode}"}
+            server.at(f"/tap/{mode}", Answer(status=301, headers=there))
+            service = TapService(server.url + "/tap", mode)
+            with patient_client() as (client, _):
+                assert len(TapClient(service, client).query("x", max_rows=5)) == 2
+        assert (tap.submitted, tap.jobs) == (1, set())
+        assert [r.form["QUERY"] for r in new.requests if "QUERY" in r.form] == ["x", "x"]
+
+
+def test_job_told_by_its_description_alone(server: Loopback) -> None:
+    """Not what the standard says, but seen: no redirection, the job is the answer."""
+    tap = Tap(server, ["PENDING", "COMPLETED"])
+    submit = tap._submit
+
+    def told(request: Request) -> Answer:
+        submit(request)
+        return Answer(job("PENDING").replace(b"<uws:jobId>7", b"<uws:jobId>1"), 200)
+
+    server.at("/tap/async", told)
+    assert len(tap.query(None)) == 2
+
+
+@pytest.mark.parametrize("form", ["tabledata", "binary", "binary2"])
+@pytest.mark.parametrize("says_ok", [True, False])
+def test_every_serialisation_of_votable(server: Loopback, form: str, says_ok: bool) -> None:
+    document = parse(io.BytesIO(votable(FIELDS, ROWS)))
+    for table in document.iter_tables():
+        table.format = form
+    if not says_ok:
+        document.resources[0].infos.clear()
+    out = io.BytesIO()
+    document.to_xml(out)
+    assert (b"QUERY_STATUS" in out.getvalue()) == says_ok
+    table = run(server, Answer(out.getvalue()))
+    assert table["id"].to_list() == [2**62 + 1, -3]
+    np.testing.assert_array_equal(table["mag"], [np.nan, 21.5])
+    assert table["name"].to_list() == ["a", ""]
+
+
 # ADQL
 
 
@@ -301,7 +566,8 @@ def answer(ids: Any, ra: Any, dec: Any, **other: object) -> FakeTap:
 
 
 def select(tap: FakeTap) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return select_sources(tap, "q", columns=COLUMNS, bands=BANDS, max_rows=9, tile="t1")
+    answers = [tap.query("q", max_rows=9)]
+    return select_sources(answers, columns=COLUMNS, bands=BANDS, tile="t1")
 
 
 EXPECTED = ["id", "ra_deg", "dec_deg", "mag_ab_g", "mag_err_g", "mag_ab_Y", "mag_err_Y"]

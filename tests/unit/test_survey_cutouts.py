@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,18 +28,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import archipelago.survey.cutouts as module
-from archipelago.base.errors import DataError, ServiceError
-from archipelago.base.images import ImageSet
+from archipelago.base.errors import ArchipelagoError, DataError, ServiceError
+from archipelago.base.images import ImageSet, load_images
 from archipelago.base.losses import LOSS_COLUMNS
-from archipelago.base.tables import write_table
-from archipelago.survey.cutouts import (
-    FitsReader,
-    Stamp,
-    fetch_cutouts,
-    make_stamp,
-)
-from archipelago.survey.http import BadContentError, RequestError
+from archipelago.base.tables import read_table
+from archipelago.survey.cutout_query import CutoutQuery
+from archipelago.survey.cutouts import fetch_cutouts
+from archipelago.survey.faults import BadContentError, RequestError
+from archipelago.survey.fits_image import FitsReader
 from archipelago.survey.sia import choose_images
+from archipelago.survey.stamps import Stamp, make_stamp
 from archipelago.survey.votable import read_reply
 
 BANDS = ("g", "r", "i", "z", "Y")
@@ -372,20 +371,22 @@ def objects(n: int = 1) -> pd.DataFrame:
     return pd.DataFrame({"id": ids, "ra_deg": RA + 0.01 * ids, "dec_deg": DEC})
 
 
+QUERY = CutoutQuery(bands=BANDS, size_px=28, pixel_scale_arcsec=SCALE, zero_point_ab=30.0)
+
+
 def fetch(
-    sky: Sky, table: pd.DataFrame, **settings: object
+    sky: Sky, table: pd.DataFrame, query: CutoutQuery = QUERY, **settings: object
 ) -> tuple[ImageSet, pd.DataFrame, pd.DataFrame]:
-    with patient_client(retries=1, **settings) as (client, _):
-        return fetch_cutouts(
-            table,
-            client,
-            sky.url,
-            bands=BANDS,
-            size_px=28,
-            pixel_scale_arcsec=SCALE,
-            zero_point_ab=30.0,
-            tile="t1",
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patient_client(retries=1, **settings) as (client, _),
+    ):
+        cutouts, manifest = Path(folder) / "cutouts.npz", Path(folder) / "manifest.parquet"
+        losses = fetch_cutouts(
+            table, client, sky.url, query, tile="t1", cutouts=cutouts, manifest=manifest
         )
+        assert len(list(Path(folder).iterdir())) == 2
+        return load_images(cutouts), read_table(manifest), losses
 
 
 def test_all_bands_of_all_objects_in_order(server: Loopback) -> None:
@@ -536,16 +537,25 @@ def test_unreachable_service_with_one_object() -> None:
         fetch(sky, objects())
 
 
-def test_no_objects(server: Loopback, tmp_path: Path) -> None:
+def test_no_objects(server: Loopback) -> None:
     cutouts, manifest, losses = fetch(Sky(server), objects(0))
     assert server.requests == []
     assert cutouts.images.shape == (0, 5, 28, 28)
     assert (len(manifest), len(losses)) == (0, 0)
     assert manifest["id"].dtype == "int64"
-    write_table(manifest, tmp_path / "m.parquet", about=module.MANIFEST_ABOUT)
+    assert list(manifest.columns) == list(module.MANIFEST_ABOUT)
 
 
 def test_duplicate_objects(server: Loopback) -> None:
     table = pd.concat([objects(2), objects(1)])
     with pytest.raises(DataError, match="identifier 1 comes more than once"):
         fetch(Sky(server), table)
+
+
+def test_full_disk_while_stamps_come(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.Spool, "put", full)
+    with pytest.raises(ArchipelagoError, match="the disk is full"):
+        fetch(Sky(server), objects(3))

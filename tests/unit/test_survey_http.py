@@ -4,21 +4,22 @@ import dataclasses
 import gzip
 import itertools
 import json
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.configuration import shipped_config
 from helpers.loopback import Answer, Loopback, Request, loopback_server, patient_client
 
 from archipelago.base.errors import ConfigError, ServiceError
-from archipelago.survey.http import (
-    BadContentError,
-    BannedError,
-    HttpClient,
-    RequestError,
-    excerpt,
-    require_safe_link,
-)
+from archipelago.survey.addresses import require_safe_link
+from archipelago.survey.bans import ban_path, note_ban, refuse_banned
+from archipelago.survey.cache import Cache
+from archipelago.survey.faults import BadContentError, BannedError, RequestError, excerpt
+from archipelago.survey.http import HttpClient
 from archipelago.survey.services import Services, TapService, from_environment
 
 OK = Answer(b"good")
@@ -105,7 +106,7 @@ def test_retry_after_in_seconds_is_honoured_by_all_threads(server: Loopback) -> 
     with patient_client() as (client, clock):
         client.request("GET", url)
         assert clock.slept_s == [17.0]
-        client._hold(server.url, 5.0)
+        client._hosts.of(server.url).pause(5.0)
         client.request("GET", url)
         assert clock.slept_s == [17.0, 5.0]
 
@@ -272,6 +273,191 @@ def test_cancelled_client_sends_nothing(server: Loopback) -> None:
     assert server.requests == []
 
 
+def test_name_that_is_not_resolved_is_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    with (
+        patient_client(retries=2) as (client, clock),
+        pytest.raises(RequestError, match="cannot be reached.*Name or service not known") as caught,
+    ):
+        client.request("GET", "http://survey.example/a")
+    assert (caught.value.reason, caught.value.attempts) == ("no connection", 3)
+    assert caught.value.may_pass and len(clock.slept_s) == 2
+
+
+def test_outage_by_many_threads_costs_few_requests(server: Loopback) -> None:
+    lock = threading.Lock()
+    n_bad = 14
+
+    def fail(_: Request) -> Answer:
+        nonlocal n_bad
+        with lock:
+            n_bad -= 1
+            return Answer(b"down", 503) if n_bad >= 0 else OK
+
+    url = server.at("/a", fail)
+    with (
+        patient_client(connections=8, retries=20) as (client, _),
+        ThreadPoolExecutor(8) as pool,
+    ):
+        replies = list(pool.map(lambda i: client.request("GET", f"{url}?{i}"), range(40)))
+    assert [reply.body for reply in replies] == [b"good"] * 40
+    assert len(server.requests) == 40 + 14
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_post_is_repeated_where_the_whole_service_has_moved(server: Loopback, status: int) -> None:
+    with loopback_server() as other:
+        old = server.at("/tap", Answer(status=status, headers={"Location": other.url + "/tap"}))
+        other.at("/tap", OK)
+        with patient_client() as (client, _):
+            reply = client.request("POST", old, data={"QUERY": "x"})
+        assert reply.url == other.url + "/tap"
+        assert [(r.method, r.form) for r in other.requests] == [("POST", {"QUERY": "x"})]
+
+
+@pytest.mark.parametrize("status", [302, 303])
+def test_post_redirected_to_its_result_is_read_there(server: Loopback, status: int) -> None:
+    url = server.at("/tap", Answer(status=status, headers={"Location": "/result"}))
+    server.at("/result", OK)
+    with patient_client() as (client, _):
+        assert client.request("POST", url, data={"QUERY": "x"}).body == b"good"
+    assert [request.method for request in server.requests] == ["POST", "GET"]
+
+
+# What is kept
+
+
+def keeping(folder: Path) -> Any:
+    return patient_client(cache=Cache(folder, 10**9))
+
+
+def test_the_same_request_is_sent_once(server: Loopback, tmp_path: Path) -> None:
+    url = server.at("/a", lambda request: Answer(request.target.encode() + request.body))
+    ways: list[tuple[str, dict[str, Any]]] = [
+        ("GET", {}),
+        ("GET", {"params": {"b": 1}}),
+        ("GET", {"params": {"b": 2}}),
+        ("POST", {"data": {"b": 1}}),
+        ("POST", {"data": {"c": 1}}),
+        ("POST", {"files": {"f": ("n.csv", b"1", "text/csv")}}),
+        ("POST", {"files": {"f": ("n.csv", b"2", "text/csv")}}),
+    ]
+    for from_cache in (False, True):
+        with keeping(tmp_path) as (client, _):
+            for method, arguments in ways:
+                reply = client.request(method, url, keep="tap", **arguments)
+                assert (reply.from_cache, reply.attempts == 0) == (from_cache, from_cache)
+                assert reply.status == 200 and reply.body.startswith(b"/a")
+        assert len(server.requests) == len(ways)
+    with keeping(tmp_path) as (client, _):
+        assert not client.request("GET", url).from_cache  # no group: asked
+        assert not client.request("GET", url, keep="sia/7").from_cache  # another group
+        assert client.request("GET", url, keep="sia/7").from_cache
+
+
+def test_only_good_answers_are_kept(server: Loopback, tmp_path: Path) -> None:
+    class Judge:
+        complete = True
+
+        def __call__(self, body: bytes) -> None:
+            self.complete = body != b"error"
+            if body == b"bad":
+                raise BadContentError("bad")
+
+    server.at("/a", Answer(b"bad"), Answer(b"no", 503), OK)
+    server.at("/error", Answer(b"error"))
+    server.at("/none", Answer(b"bad"))
+    for n_requests in (3, 3):
+        with keeping(tmp_path) as (client, _):
+            reply = client.request("GET", server.url + "/a", check=Judge(), keep="sia/1")
+            assert reply.body == b"good"
+            assert len(server.seen("/a")) == n_requests
+    for n_requests in (1, 2):
+        with keeping(tmp_path) as (client, _):
+            client.request("GET", server.url + "/error", check=Judge(), keep="sia/1")
+            assert len(server.seen("/error")) == n_requests
+            with pytest.raises(RequestError, match="bad"):
+                client.request("GET", server.url + "/none", check=Judge(), keep="sia/1")
+            assert len(server.seen("/none")) == 3 * n_requests
+
+
+def test_a_kept_answer_that_no_longer_passes_is_asked_for_anew(
+    server: Loopback, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.at("/a", Answer(b"old"), Answer(b"new"))
+
+    def check(body: bytes) -> None:
+        if body == b"old":
+            raise BadContentError("outdated")
+
+    with keeping(tmp_path) as (client, _):
+        client.request("GET", url, keep="sia/1")
+        assert client.request("GET", url, check=check, keep="sia/1").body == b"new"
+        assert "not used but asked for anew" in caplog.text
+    with keeping(tmp_path) as (client, _):
+        assert client.request("GET", url, check=check, keep="sia/1").from_cache
+    assert len(server.requests) == 2
+
+
+def test_a_damaged_answer_is_asked_for_anew(server: Loopback, tmp_path: Path) -> None:
+    url = server.at("/a", OK)
+    with keeping(tmp_path) as (client, _):
+        client.request("GET", url, keep="sia/1")
+    (pack,) = tmp_path.rglob("*.pack")
+    pack.write_bytes(pack.read_bytes()[:-1] + b"x")
+    for n_requests in (2, 2):
+        with keeping(tmp_path) as (client, _):
+            assert client.request("GET", url, keep="sia/1").body == b"good"
+        assert len(server.requests) == n_requests
+
+
+def test_ban_is_noted_for_all_jobs(server: Loopback, tmp_path: Path) -> None:
+    url = server.at("/x", Answer(b"Forbidden: too many jobs", 403))
+    with keeping(tmp_path) as (client, _), pytest.raises(BannedError, match="has banned"):
+        client.request("POST", url, banned_status=403)
+    (note,) = (tmp_path / "banned").iterdir()
+    with keeping(tmp_path) as (client, _):
+        with pytest.raises(BannedError) as caught:
+            client.request("POST", url, banned_status=403)
+        with pytest.raises(RequestError, match="HTTP 403"):
+            client.request("POST", url)  # another kind of service there is asked
+    assert len(server.requests) == 2
+    text = str(caught.value)
+    assert str(note) in text and "too many jobs" in text and "not asked until" in text
+
+
+@pytest.mark.parametrize(
+    ("age_h", "refused"), [(0.1, True), (5.9, True), (6.1, False), (-1.0, False)]
+)
+def test_ban_holds_for_some_hours(tmp_path: Path, age_h: float, refused: bool) -> None:
+    url = "http://xmatch.example:8080/sync"
+    note_ban(tmp_path, url, "no", now=lambda: 1e9)
+    now = 1e9 + age_h * 3600
+    if refused:
+        match = "since 2001-09-09 01:46 UTC; it is not asked until 2001-09-09 07:46 UTC"
+        with pytest.raises(BannedError, match=match):
+            refuse_banned(tmp_path, url, now=lambda: now)
+    else:
+        refuse_banned(tmp_path, url, now=lambda: now)
+    refuse_banned(tmp_path, "http://other.example/", now=lambda: now)
+
+
+def test_ban_note_that_cannot_be_read_or_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = "http://a.example/"
+    note_ban(tmp_path, url, "no")
+    ban_path(tmp_path, url).write_text("{")
+    refuse_banned(tmp_path, url)
+    assert "passed over" in caplog.text
+    (tmp_path / "file").write_text("")
+    note_ban(tmp_path / "file", url, "no")
+    assert "cannot be written down" in caplog.text
+
+
 def test_excerpt_is_one_printable_line() -> None:
     assert excerpt(b"a\n\x1b[31m  b\xff") == "a [31m b\ufffd"
     assert len(excerpt(b"x" * 10_000)) == 203
@@ -327,10 +513,24 @@ def test_services_absent_or_no_json() -> None:
         (SECTION | {"typo": 1}, "unexpected keyword argument 'typo'"),
         (SECTION | {"sia": {"url": "https://x", "extra": 1}}, "keyword argument 'extra'"),
         (SECTION | {"sia": "https://x"}, "TypeError.*must be a mapping"),
-        ({name: SECTION[name] for name in SECTION if name != "tap"}, "KeyError: 'tap'"),
+        ({name: SECTION[name] for name in SECTION if name != "tap"}, "missing.*'tap'"),
         ({name: SECTION[name] for name in SECTION if name != "retries"}, "missing.*'retries'"),
     ],
 )
 def test_services_of_another_shape(section: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         services_of(section)
+
+
+def test_the_site_s_proxy_is_used_except_for_this_machine(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    url = server.at("/direct", Answer(b"from here"))
+    # Through a proxy the whole address is the target.
+    server.at("/there", Answer(b"from there"))
+    with patient_client() as (client, _):
+        assert client.request("GET", "http://survey.example/there").body == b"from there"
+        assert client.request("GET", url).body == b"from here"
+    targets = [request.target for request in server.requests]
+    assert targets == ["http://survey.example/there", "/direct"]

@@ -43,7 +43,7 @@ def survey(server: Loopback, monkeypatch: pytest.MonkeyPatch) -> Loopback:
 
 def run(name: str, folder: Path, given: dict[str, Any], outputs: str, **params: Any) -> None:
     output = {part.partition(".")[0]: folder / part for part in outputs.split()}
-    run_script(name, given, output, params, tile="t1")
+    run_script(name, given, output, params, tile="o3-00004")
 
 
 def known_from_service(folder: Path) -> None:
@@ -67,8 +67,7 @@ def test_a_tile_from_query_to_cutouts(survey: Loopback, tmp_path: Path) -> None:
         "sources.parquet losses.csv",
         columns=columns,
         bands={"g": {"value": "mag_aper_4_g", "error": "magerr_aper_4_g", "system": "mag_ab"}},
-        hpix_min=64,
-        hpix_max=79,
+        healpix_order=5,
         max_rows=100,
     )
     assert "BETWEEN 64 AND 79" in survey.seen("/tap/sync")[0].form["QUERY"]
@@ -89,10 +88,12 @@ def test_a_tile_from_query_to_cutouts(survey: Loopback, tmp_path: Path) -> None:
         tmp_path,
         {"photometry": tmp_path / "matched.parquet"},
         "cutouts.npz manifest.parquet losses.csv",
-        bands=list(BANDS),
-        size_px=28,
-        pixel_scale_arcsec=SCALE,
-        zero_point_ab=30.0,
+        asked={
+            "bands": list(BANDS),
+            "size_px": 28,
+            "pixel_scale_arcsec": SCALE,
+            "zero_point_ab": 30.0,
+        },
     )
     assert load_images(tmp_path / "cutouts.npz").ids.tolist() == [1, 2]
     assert len(read_table(tmp_path / "manifest.parquet")) == 10

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ from helpers.loopback import (
 import archipelago.survey.xmatch as xmatch
 from archipelago.base.errors import ConfigError, DataError, ServiceError
 from archipelago.base.tables import read_table, write_table
-from archipelago.survey.http import BannedError
+from archipelago.survey.cache import Cache
+from archipelago.survey.faults import BannedError
 from archipelago.survey.xmatch import XMatchClient, match_catalogues, separation_arcsec
 
 ALLWISE: dict[str, Any] = {
@@ -219,6 +222,72 @@ def test_ban_and_refusal(server: Loopback) -> None:
     server.at("/sync", Answer(error_votable("unknown catalogue"), 400))
     with pytest.raises(ServiceError, match="failed: unknown catalogue.*vizier_id"):
         match(server, sources([1.0], [1.0]))
+
+
+def test_second_match_asks_nothing(server: Loopback, tmp_path: Path) -> None:
+    server.at("/sync", lambda request: shifted(request, 0.2, skip=[1]))
+    table = sources([1.0, 2.0, 3.0], [0.0] * 3)
+    first, losses = match(server, table, cache=Cache(tmp_path, 10**9))
+    assert (len(first), len(losses), len(server.requests)) == (2, 1, 1)
+    second, again = match(server, table, cache=Cache(tmp_path, 10**9))
+    pd.testing.assert_frame_equal(first, second)
+    pd.testing.assert_frame_equal(losses, again)
+    assert len(server.requests) == 1
+    match(server, table, {**ALLWISE, "radius_arcsec": 2.0}, cache=Cache(tmp_path, 10**9))
+    match(server, sources([1.0, 2.0], [0.0] * 2), cache=Cache(tmp_path, 10**9))
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        error_votable("busy"),
+        votable(WISE_FIELDS, [], status="OVERFLOW"),
+        one_row(DEJ2000=1.0 + 1.2 * ARCSEC),
+        votable(WISE_FIELDS[:-2], []),
+    ],
+)
+def test_answers_that_cannot_be_trusted_are_not_kept(
+    server: Loopback, tmp_path: Path, body: bytes
+) -> None:
+    server.at("/sync", Answer(body), Answer(one_row()))
+    table = sources([1.0], [1.0])
+    with pytest.raises((ServiceError, DataError)):
+        match(server, table, cache=Cache(tmp_path, 10**9))
+    assert len(match(server, table, cache=Cache(tmp_path, 10**9))[0]) == 1
+    assert len(server.requests) == 2
+
+
+def test_ban_stops_other_jobs_before_they_ask(server: Loopback, tmp_path: Path) -> None:
+    server.at("/sync", Answer(b"Forbidden", 403))
+    for match_text in ("has banned this client: Forbidden", "noted since.*It said: Forbidden"):
+        with pytest.raises(BannedError, match=match_text):
+            match(server, sources([1.0], [1.0]), cache=Cache(tmp_path, 10**9))
+    assert len(server.requests) == 1
+
+
+def test_one_upload_at_a_time(server: Loopback) -> None:
+    lock = threading.Lock()
+    now, most = 0, 0
+
+    def count(request: Request) -> Answer:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        answer = shifted(request, 0.2)
+        with lock:
+            now -= 1
+        return answer
+
+    server.at("/sync", count)
+    spec = xmatch.CatalogueSpec.from_mapping(ALLWISE)
+    with patient_client(connections=8) as (client, _), ThreadPoolExecutor(8) as pool:
+        service = XMatchClient(server.url + "/sync", client)
+        one = np.array([1.0])
+        parts = list(pool.map(lambda i: service.best_partners(one + i, one, spec), range(16)))
+    assert [len(part) for part in parts] == [1] * 16
+    assert (len(server.requests), most) == (16, 1)
 
 
 def test_missing_column_and_text_for_a_number(server: Loopback) -> None:

@@ -17,34 +17,90 @@ from hypothesis import strategies as st
 from mocpy import MOC
 
 from archipelago.base.errors import InputError
-from archipelago.tiles import TABLE_ORDER, Tile, footprint_tiles, tile_of
+from archipelago.tiles import FINEST_TILES, Tile, footprint_tiles, tile_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DES = REPOSITORY / "data" / "footprints" / "des_dr2.json"
 
 positions = st.tuples(st.floats(0, 360), st.floats(-90, 90))
-orders = st.integers(0, TABLE_ORDER)
+orders = st.integers(0, FINEST_TILES)
+index_orders = st.sampled_from([5, 8, 12])
 
 
-@given(positions, orders)
+# The borders of tiles of some order: corners at the poles, at RA 0, between the polar caps and
+# the equator; and everything between.
+corners = st.tuples(
+    st.sampled_from([0.0, 45.0, 90.0, 180.0, 270.0, 315.0, 359.9999999, 360.0]),
+    st.sampled_from([-90.0, -89.9999999, -41.8103149, 0.0, 41.8103149, 89.9999999, 90.0]),
+)
+anywhere = st.one_of(positions, corners)
+
+
+@given(positions, orders, index_orders)
 def test_a_position_lies_in_the_range_of_its_own_tile(
+    position: tuple[float, float], order: int, index_order: int
+) -> None:
+    ra, dec = position
+    (name,) = tile_of(ra, dec, order)
+    index = HEALPix(nside=2**index_order, order="nested").lonlat_to_healpix(
+        (ra % 360) * u.deg, dec * u.deg
+    )
+    first, last = Tile.from_name(name).index_range(index_order)
+    # On a border rounding may put it into the neighbour.
+    near = {
+        n for d in (-1e-9, 1e-9) for n in tile_of([ra + d, ra], [dec, dec * (1 - 1e-11)], order)
+    }
+    assert first <= index <= last or len(near) > 1
+
+
+@given(orders, index_orders)
+def test_the_ranges_of_an_order_cover_the_table_once(order: int, index_order: int) -> None:
+    ranges = [Tile(order, pixel).index_range(index_order) for pixel in range(12 * 4**order)]
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == 12 * 4**index_order - 1
+    assert all(after[0] == before[1] + 1 for before, after in zip(ranges, ranges[1:], strict=False))
+
+
+def test_an_index_coarser_than_the_tile_has_no_range() -> None:
+    with pytest.raises(ValueError, match="order 2 is coarser than the tile o3-00007"):
+        Tile(3, 7).index_range(2)
+
+
+@given(anywhere, orders)
+def test_each_position_lies_in_one_tile_and_in_one_of_its_children(
     position: tuple[float, float], order: int
 ) -> None:
     ra, dec = position
     (name,) = tile_of(ra, dec, order)
-    index = HEALPix(nside=2**TABLE_ORDER, order="nested").lonlat_to_healpix(
-        (ra % 360) * u.deg, dec * u.deg
-    )
-    first, last = Tile.from_name(name).table_range
-    assert first <= index <= last
+    tile = Tile.from_name(name)
+    assert tile.contains(ra, dec).all()
+    assert sum(child.contains(ra, dec)[0] for child in tile.children) == 1
+    if order <= 1:
+        tiles = [Tile(order, pixel) for pixel in range(12 * 4**order)]
+        assert [one for one in tiles if one.contains(ra, dec)[0]] == [tile]
 
 
-@given(orders)
-def test_the_ranges_of_an_order_cover_the_table_once(order: int) -> None:
-    ranges = [Tile(order, pixel).table_range for pixel in range(12 * 4**order)]
-    assert ranges[0][0] == 0
-    assert ranges[-1][1] == 12 * 4**TABLE_ORDER - 1
-    assert all(after[0] == before[1] + 1 for before, after in zip(ranges, ranges[1:], strict=False))
+@given(anywhere, st.integers(0, 12))
+def test_the_boxes_of_a_tile_hold_all_of_it_once(position: tuple[float, float], order: int) -> None:
+    ra, dec = position
+    # The tile of any order, by its children.
+    tile = Tile.from_name(tile_of(ra, dec, 0)[0])
+    while tile.order < order:
+        (tile,) = (child for child in tile.children if child.contains(ra, dec)[0])
+    boxes = tile.boxes
+    inside = [box.ra_min <= ra <= box.ra_max and box.dec_min <= dec <= box.dec_max for box in boxes]
+    # RA 0 and 360 are the same; a table has one of the two.
+    assert sum(inside) == 1 or (ra in (0.0, 360.0) and sum(inside) <= 1 and len(boxes) <= 2)
+    for box in boxes:
+        assert 0 <= box.ra_min < box.ra_max <= 360
+        assert -90 <= box.dec_min < box.dec_max <= 90
+    assert sum(box.ra_max - box.ra_min for box in boxes) < 91
+
+
+def test_a_tile_on_both_sides_of_ra_0_has_two_boxes() -> None:
+    first, second = Tile(0, 4).boxes
+    assert (first.ra_min, first.ra_max) == (pytest.approx(315, abs=1e-4), 360.0)
+    assert (second.ra_min, second.ra_max) == (0.0, pytest.approx(45, abs=1e-4))
 
 
 @given(st.integers(0, 3599), st.integers(-899, 899), orders)

@@ -5,9 +5,11 @@ At every gather rows in = rows out + rows lost is checked.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,8 @@ from archipelago.base.losses import (
     losses_frame,
     read_losses,
 )
-from archipelago.base.tables import read_table
+from archipelago.base.marks import objects_mark
+from archipelago.base.tables import read_mark, read_table
 from archipelago.photometry.cutflow import CutFlow, sum_cutflows
 
 _LOG = logging.getLogger(__name__)
@@ -148,6 +151,10 @@ def gather_images(
     losses: Sequence[str | Path],
     catalogue_ids: NDArray[np.int64],
     output: str | Path,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    tiles: Sequence[str] = (),
+    positions: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Join the cutouts of all tiles into one file, sorted by id.
 
@@ -160,6 +167,9 @@ def gather_images(
     cutouts, manifests, losses : files of each tile, in one order of tiles.
     catalogue_ids : ids of the catalogue.
     output : the file of images to write.
+    asked : what is wanted of an image service; None: the cutouts come from elsewhere.
+    tiles : names of the tiles, for errors.
+    positions : ra_deg, dec_deg of the catalogue by id, to compare with those asked for.
 
     Returns
     -------
@@ -172,8 +182,8 @@ def gather_images(
     InputError
         If a file cannot be read.
     DataError
-        If the files differ in bands, size, pixel scale or zero point, or if objects are
-        unaccounted for.
+        If the files differ in bands, size, pixel scale or zero point, if they were made for
+        something else than ``asked``, or if objects are unaccounted for.
     """
     if not (len(cutouts) == len(manifests) == len(losses) > 0):
         raise DataError(
@@ -182,6 +192,11 @@ def gather_images(
             next_step=_REMAKE_TILES,
         )
     sets = [load_images(path, memory_map=True) for path in cutouts]
+    if asked is not None:
+        for number, (path, one) in enumerate(zip(manifests, sets, strict=True)):
+            tile = tiles[number] if number < len(tiles) else Path(path).parent.name
+            _require_asked(one.asked, asked, positions, None, cutouts[number], tile)
+            _require_asked(read_mark(path, "asked"), asked, positions, path, path, tile)
     for path, one in zip(cutouts, sets, strict=True):
         _check_alike(one, sets[0], path, cutouts[0])
     ids = np.concatenate([one.ids for one in sets])
@@ -277,6 +292,35 @@ def _check_alike(one: ImageSet, first: ImageSet, path: str | Path, first_path: s
             f"these cutouts differ from those of {first_path}: {'; '.join(differ)}",
             where=str(path),
             next_step=_REMAKE_TILES,
+        )
+
+
+def _require_asked(
+    record: str,
+    asked: Mapping[str, Any],
+    positions: pd.DataFrame | None,
+    manifest: str | Path | None,
+    path: str | Path,
+    tile: str,
+) -> None:
+    """Raise `DataError` unless a file's record says that it was made for ``asked``."""
+    found: dict[str, Any] = json.loads(record) if record else {}
+    wanted = dict(asked)
+    if manifest is not None and positions is not None and record:
+        ids = read_table(manifest, required=["id"], columns=["id"])["id"].to_numpy(dtype="int64")
+        known = np.isin(ids, positions.index.to_numpy())
+        # Objects that the catalogue does not have are refused for that.
+        wanted["objects"] = objects_mark(ids, positions) if known.all() else found.get("objects")
+    differ = [
+        f"{key} {found.get(key, 'unknown')!r} instead of {value!r}"
+        for key, value in wanted.items()
+        if key not in found or found[key] != value
+    ]
+    if differ:
+        raise DataError(
+            f"the images of tile {tile} were asked for with another query: {'; '.join(differ)}",
+            where=str(path),
+            next_step="snakemake --forcerun cutouts",
         )
 
 

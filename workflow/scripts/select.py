@@ -11,27 +11,31 @@ losses : one row per row of the answer that is unusable: id, ra_deg, dec_deg, ti
 from archipelago.base.logs import log_to
 from archipelago.base.losses import write_losses
 from archipelago.base.tables import write_table
-from archipelago.survey.adql import load_query
+from archipelago.survey.adql import TileQuery
 from archipelago.survey.http import HttpClient
-from archipelago.survey.select import describe_sources, select_sources
+from archipelago.survey.select import describe_sources, query_tile, select_sources
 from archipelago.survey.services import from_environment
 from archipelago.survey.tap import TapClient
+from archipelago.tiles import Tile
 
 log_to(snakemake.log[0])
 
 services = from_environment()
+tile = Tile.from_name(snakemake.wildcards.tile)
+query = TileQuery.read(snakemake.input.query, snakemake.params.healpix_order)
 with HttpClient.from_services(services) as client:
-    sources, losses = select_sources(
+    answers = query_tile(
         TapClient(services.tap, client),
-        load_query(
-            snakemake.input.query,
-            hpix_min=snakemake.params.hpix_min,
-            hpix_max=snakemake.params.hpix_max,
-        ),
+        query,
+        tile,
         columns=snakemake.params.columns,
-        bands=snakemake.params.bands,
         max_rows=snakemake.params.max_rows,
-        tile=snakemake.wildcards.tile,
     )
+sources, losses = select_sources(
+    answers,
+    columns=snakemake.params.columns,
+    bands=snakemake.params.bands,
+    tile=tile.name,
+)
 write_losses(losses, snakemake.output.losses)
 write_table(sources, snakemake.output.sources, describe_sources(sources.columns))

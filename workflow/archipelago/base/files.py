@@ -59,6 +59,27 @@ def read_optional(given: _Given | None, read: Callable[[_Given], _Read]) -> _Rea
 
 
 @contextmanager
+def naming_full_disk(path: str | Path) -> Iterator[None]:
+    """Say which file there was no room for.
+
+    Raises
+    ------
+    ArchipelagoError
+        If the disk becomes full in the block; names the file and the folder to make room in.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ArchipelagoError(
+                "the disk is full; nothing was left under the final name",
+                where=str(path),
+                next_step=f"make room on the file system of {Path(path).parent} and run again",
+            ) from error
+        raise
+
+
+@contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that takes the final name only on success.
 
@@ -79,20 +100,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes files private; results are to be read by colleagues.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ArchipelagoError(
-                "the disk is full; nothing was left under the final name",
-                where=str(path),
-                next_step=f"make room on the file system of {path.parent} and run again",
-            ) from error
-        raise
+        with naming_full_disk(path):
+            yield temporary
+            # mkstemp makes files private; results are to be read by colleagues.
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -29,6 +29,7 @@ class ImageSet:
     bands : names of the bands, in the order of the second axis.
     pixel_scale_arcsec : side of a pixel [arcsec].
     zero_point_ab : AB magnitude of one count per image.
+    asked : JSON on what they were made for, '' where the file does not say.
     """
 
     images: NDArray[np.float32]
@@ -36,6 +37,7 @@ class ImageSet:
     bands: tuple[str, ...]
     pixel_scale_arcsec: float
     zero_point_ab: float
+    asked: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,6 +99,7 @@ def write_images(
     bands: Sequence[str],
     pixel_scale_arcsec: float,
     zero_point_ab: float,
+    asked: str = "",
 ) -> None:
     """Write cutouts that come in chunks, so that never all are in memory.
 
@@ -107,6 +110,7 @@ def write_images(
     shape : of one object, (n_band, ny, nx).
     ids : (n,) identifiers of all chunks.
     bands, pixel_scale_arcsec, zero_point_ab : as in `save_images`.
+    asked : JSON on what they were made for; '': the file does not say.
 
     Raises
     ------
@@ -119,6 +123,8 @@ def write_images(
         "pixel_scale_arcsec": np.array(float(pixel_scale_arcsec)),
         "zero_point_ab": np.array(float(zero_point_ab)),
     }
+    if asked:
+        small["asked"] = np.array(asked)
     header = {
         "descr": npy.dtype_to_descr(np.dtype("<f4")),
         "fortran_order": False,
@@ -137,7 +143,7 @@ def write_images(
                         next_step=REMAKE,
                     )
                 n_written += len(chunk)
-                member.write(np.ascontiguousarray(chunk, dtype="<f4").tobytes())
+                member.write(np.ascontiguousarray(chunk, dtype="<f4").data)
         if n_written != len(ids):
             raise DataError(
                 f"{n_written} images for {len(ids)} identifiers", where=str(path), next_step=REMAKE
@@ -171,6 +177,7 @@ def load_images(path: str | Path, *, memory_map: bool = False) -> ImageSet:
                 next_step=REMAKE,
             )
         small = {name: archive[name] for name in _MEMBERS[1:]}
+        asked = str(archive["asked"]) if "asked" in archive else ""
         images = _map_member(Path(path), "images.npy") if memory_map else archive["images"]
     loaded = ImageSet(
         images if images.dtype == np.float32 else images.astype(np.float32),
@@ -178,6 +185,7 @@ def load_images(path: str | Path, *, memory_map: bool = False) -> ImageSet:
         tuple(str(band) for band in np.atleast_1d(small["bands"])),
         float(small["pixel_scale_arcsec"]),
         float(small["zero_point_ab"]),
+        asked,
     )
     loaded.check(path)
     return loaded

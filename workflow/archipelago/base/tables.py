@@ -50,7 +50,14 @@ def write_table(
     Each column's field metadata holds its unit (from its name) and, where
     ``about`` has one, a sentence on what it is and where it comes from.
     """
-    about = about or {}
+    arrow = _with_units(table, about or {})
+    with atomic_path(path) as temporary:
+        pq.write_table(arrow, temporary)
+
+
+def _with_units(
+    table: pd.DataFrame, about: Mapping[str, str], marks: Mapping[str, str] | None = None
+) -> pa.Table:
     unknown = sorted(set(about) - set(table.columns))
     if unknown:
         raise ValueError(f"descriptions of columns that are not in the table: {unknown}")
@@ -59,9 +66,52 @@ def write_table(
         field.with_metadata({"unit": unit_of(field.name), "description": about.get(field.name, "")})
         for field in arrow.schema
     ]
-    arrow = arrow.cast(pa.schema(fields, metadata=arrow.schema.metadata))
+    given = {name.encode(): text.encode() for name, text in (marks or {}).items()}
+    return arrow.cast(pa.schema(fields, metadata=(arrow.schema.metadata or {}) | given))
+
+
+def write_table_parts(
+    parts: Iterable[pd.DataFrame],
+    path: str | Path,
+    about: Mapping[str, str] | None = None,
+    marks: Mapping[str, str] | None = None,
+) -> None:
+    """Write a table that comes in parts as Parquet, so that never all is in memory.
+
+    Completely or not at all; equal parts give equal bytes.
+
+    Parameters
+    ----------
+    parts : one after the other, at least one; all of the columns and types of the first.
+    path : the file.
+    about : as in `write_table`.
+    marks : texts on the whole table, by name; see `read_mark`.
+    """
     with atomic_path(path) as temporary:
-        pq.write_table(arrow, temporary)
+        writer: pq.ParquetWriter | None = None
+        try:
+            for part in parts:
+                arrow = _with_units(part, about or {}, marks)
+                writer = writer or pq.ParquetWriter(temporary, arrow.schema)
+                writer.write_table(arrow)
+        finally:
+            if writer is not None:
+                writer.close()
+        if writer is None:
+            raise ValueError(f"no part of a table for {path}")
+
+
+def read_mark(path: str | Path, name: str) -> str:
+    """Return a text on a whole Parquet file from `write_table_parts`, '' where it has none.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    """
+    with reading("the table", path):
+        metadata = pq.read_schema(path).metadata or {}
+    return metadata.get(name.encode(), b"").decode("utf-8")
 
 
 def write_csv(

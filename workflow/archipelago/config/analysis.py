@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from archipelago.config.base import Section, key
-from archipelago.config.survey import Identifier
+from archipelago.config.base import ByName, Identifier, Section, key
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Redshift = Annotated[float, Field(gt=0, le=10)]
@@ -228,7 +227,7 @@ class ApertureOffset(Section):
 class SurveyError(Section):
     """Error that all bands of a survey share, by class, as a share of the flux."""
 
-    groups: dict[Identifier, list[Identifier]] = key("survey: bands it measured together")
+    groups: ByName[list[Identifier]] = key("survey: bands it measured together")
     star: Fraction = key("of stars")
     galaxy: Fraction = key("of galaxies")
     quasar: Fraction = key("of quasars")
@@ -319,7 +318,7 @@ class SedFit(Section):
         "class: least error, as a share of the object's mean flux"
     )
     aperture_offset_mag: ApertureOffset = key("light that aperture magnitudes miss")
-    model_error: dict[GridClass, dict[str, Fraction]] = key(
+    model_error: dict[GridClass, ByName[Fraction]] = key(
         "class: band: error of the models as a share of the flux; default for other bands"
     )
     survey_error: SurveyError = key("error that the bands of a survey share")
@@ -343,9 +342,7 @@ class SedFit(Section):
 class Sed(Section):
     """Spectral energy distributions of the whole catalogue."""
 
-    passbands: dict[Identifier, str] = key(
-        "band: name of a curve in sedpy, or a file", min_length=1
-    )
+    passbands: ByName[str] = key("band: name of a curve in sedpy, or a file", min_length=1)
     dwarf_colours: str = key("table of the colours of M, L and T dwarfs")
     models: SedModels = key("templates of all classes")
     fit: SedFit = key("how objects are fitted and judged")

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+#: A name that users choose, such as that of a band.
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+
+
+def _without_nulls(value: Any) -> Any:
+    """Leave out names set to null: Snakemake merges mappings, so an overlay cannot drop one."""
+    if isinstance(value, dict):
+        return {name: entry for name, entry in value.items() if entry is not None}
+    return value
+
+
+_Value = TypeVar("_Value")
+
+#: A mapping of names that users choose. In an overlay, null takes a name out.
+ByName = Annotated[dict[Identifier, _Value], BeforeValidator(_without_nulls)]
 
 
 class Section(BaseModel):

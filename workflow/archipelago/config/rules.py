@@ -6,6 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from archipelago.base.placeholders import (
+    BOX_PLACEHOLDERS,
+    INDEX_PLACEHOLDERS,
+    query_text,
+    wrong_placeholders,
+)
+
 #: A broken rule: path of the key, its value as text, what is allowed.
 Broken = tuple[str, str | None, str]
 
@@ -177,7 +184,9 @@ def _files(sections: Mapping[str, Any], folder: Path) -> Iterator[Broken]:
     if "survey" in sections and not own_catalogue and not own_images:
         query = find_file(sections["survey"].query, folder)
         if query.is_file():
-            text = query.read_text(encoding="utf-8")
-            for placeholder in ("{hpix_min}", "{hpix_max}"):
-                if placeholder not in text:
-                    yield "survey.query", repr(sections["survey"].query), f"lacks {placeholder}"
+            wrong = wrong_placeholders(
+                query_text(query.read_text(encoding="utf-8")),
+                (INDEX_PLACEHOLDERS, BOX_PLACEHOLDERS),
+            )
+            if wrong:
+                yield "survey.query", repr(sections["survey"].query), wrong

@@ -109,8 +109,8 @@ class Search:
         return find_file(path, self.folder)
 
     def table_range(self, tile: str) -> tuple[int, int]:
-        """First and last hpix_32 of a tile, both inclusive."""
-        return Tile.from_name(tile).table_range
+        """First and last index of a tile in the survey's table, both inclusive."""
+        return Tile.from_name(tile).index_range(self.config.survey.healpix_order)
 
     def path(self, name: str) -> str:
         """Path of a result of this run."""

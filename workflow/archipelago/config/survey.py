@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from archipelago.config.base import Section, key
+from archipelago.config.base import ByName, Identifier, Section, key
 
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9]*$")]
+
+def _is_pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is no regular expression: {error}") from error
+    return text
+
+
+#: A regular expression.
+Pattern = Annotated[str, Field(min_length=1), AfterValidator(_is_pattern)]
 System = Literal["mag_ab", "mag_vega", "flux_ujy", "flux_nmgy_ab", "flux_nmgy_vega"]
 
 
@@ -55,18 +66,34 @@ class Survey(Section):
     """The catalogue query, one per sky tile."""
 
     name: str = key("name of the survey, for the report")
-    query: str = key("file with the ADQL, with {hpix_min} and {hpix_max} where the tile goes")
-    columns: SurveyColumns = key("columns of the query's result")
-    bands: dict[Identifier, BandColumns] = key(
-        "band: its columns in the query's result", min_length=1
+    query: str = key(
+        "file with the ADQL; where the tile goes {hpix_min} and {hpix_max}, or {ra_min}, "
+        "{ra_max}, {dec_min} and {dec_max}"
     )
+    healpix_order: int = key(
+        "HEALPix order of the NESTED index column that the query compares with {hpix_min} and "
+        "{hpix_max}; nside is 2 to its power",
+        5,
+        ge=0,
+        le=29,
+    )
+    columns: SurveyColumns = key("columns of the query's result")
+    bands: ByName[BandColumns] = key("band: its columns in the query's result", min_length=1)
     footprint: str = key("MOC (FITS) or JSON file of polygons: the part of the sky to search")
     tile_order: int = key(
         "HEALPix order of the tiles, one chain of jobs each; 3 is 54 square degrees", ge=0, le=5
     )
     max_rows: int = key(
-        "rows asked for in one query; more than that is an error", ge=1, le=50_000_000
+        "rows asked for in one query; a tile that has more is asked for in pieces",
+        ge=1,
+        le=50_000_000,
     )
+
+    @model_validator(mode="after")
+    def _index_divides_tiles(self) -> Survey:
+        if self.healpix_order < self.tile_order:
+            raise ValueError("healpix_order must not be below tile_order")
+        return self
 
 
 class Partner(Section):
@@ -80,7 +107,7 @@ class Partner(Section):
         "largest separation; the nearest is taken", unit="arcsec", gt=0, le=180
     )
     columns: PositionColumns = key("its columns of id and position")
-    bands: dict[Identifier, BandColumns] = key("band: its columns", min_length=1)
+    bands: ByName[BandColumns] = key("band: its columns", min_length=1)
 
 
 class Depth(Section):
@@ -155,7 +182,7 @@ class Photometry(Section):
         gt=0,
         le=10,
     )
-    depths: dict[Identifier, Depth] = key("band: depth, for the error of what is not detected")
+    depths: ByName[Depth] = key("band: depth, for the error of what is not detected")
     cuts: list[Cut] = key("applied in this order, a line of the cut flow each")
 
 
@@ -197,7 +224,7 @@ class OwnCatalogue(Section):
         "CSV, CSV.gz, FITS, VOTable, ECSV or Parquet; null: query the survey", None
     )
     columns: SurveyColumns | None = key("its columns of id and position", None)
-    bands: dict[Identifier, BandColumns] = key("band: its columns", default_factory=dict)
+    bands: ByName[BandColumns] = key("band: its columns", default_factory=dict)
 
     @model_validator(mode="after")
     def _mapped(self) -> OwnCatalogue:
@@ -216,6 +243,13 @@ class Detection(Section):
     )
 
 
+#: Keys of `Images` that say what is asked of an image service.
+ASKED_OF_SERVICE = (
+    *("bands", "size_px", "pixel_scale_arcsec", "zero_point_ab", "source_zero_point_ab"),
+    *("bandpass", "product", "kind", "extension"),
+)
+
+
 class Images(Section):
     """Image cutouts."""
 
@@ -226,7 +260,34 @@ class Images(Section):
     size_px: int = key("side of a cutout", unit="px", ge=8, le=512)
     pixel_scale_arcsec: float = key("side of a pixel", unit="arcsec", gt=0, le=30)
     zero_point_ab: float = key("AB magnitude of one count", unit="mag", ge=0, le=50)
-    fields: dict[Identifier, str] = key(
+    source_zero_point_ab: float | None = key(
+        "zero point of the service's images whose header names none; null: zero_point_ab",
+        None,
+        unit="AB mag",
+        ge=0,
+        le=50,
+    )
+    bandpass: ByName[Pattern] = key(
+        "band: regular expression of its name at the service, where that is not the band's",
+        default_factory=dict,
+    )
+    product: Pattern | None = key(
+        "regular expression of the wanted files' names; null: no masks, weights, detection "
+        "images or images before background subtraction",
+        None,
+    )
+    kind: str | None = key(
+        "wanted kind of product (prodtype), where the service tells it; null: any", "image"
+    )
+    extension: int | None = key(
+        "wanted FITS extension, where an address names one; null: any", 1, ge=0, le=1000
+    )
+    fields: ByName[str] = key(
         "band: FITS image or cube, where source is fields", default_factory=dict
     )
     detect: Detection = key("how sources are found in fields", default_factory=Detection)
+
+    def asked_of_service(self) -> dict[str, Any]:
+        """Return what is asked of an image service, as plain values by key."""
+        plain = self.plain()
+        return {name: plain[name] for name in ASKED_OF_SERVICE}

@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from archipelago.base.errors import InputError
+from archipelago.base.placeholders import (
+    BOX_PLACEHOLDERS,
+    INDEX_PLACEHOLDERS,
+    PLACEHOLDER,
+    query_text,
+    wrong_placeholders,
+)
+from archipelago.tiles import Tile
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+#: Finest piece of a tile that is asked for by a box on the sky: 51 arcsec wide.
+FINEST_BOX_ORDER = 12
+
+
+@dataclass(frozen=True)
+class TileQuery:
+    """A query for a tile of the sky, or for a piece of one.
+
+    Parameters
+    ----------
+    text : ADQL with the placeholders of one kind.
+    index_order : HEALPix order of the table's index that the query names; None: it asks for
+        a box on the sky, in which other tiles' rows lie too.
+    """
+
+    text: str
+    index_order: int | None
+
+    @classmethod
+    def read(cls, path: str | Path, index_order: int) -> TileQuery:
+        """Read the query of a survey.
+
+        Parameters
+        ----------
+        path : file with all of {hpix_min} {hpix_max}, or of {ra_min} {ra_max} {dec_min}
+            {dec_max}.
+        index_order : HEALPix order of the index where the query names one.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read or holds no query, or has not the placeholders of
+            exactly one kind.
+        """
+        text, kind = _read(path, INDEX_PLACEHOLDERS, BOX_PLACEHOLDERS)
+        return cls(text, index_order if kind == INDEX_PLACEHOLDERS else None)
+
+    @property
+    def by_index(self) -> bool:
+        """Whether the table's index says what lies in a tile."""
+        return self.index_order is not None
+
+    @property
+    def finest_order(self) -> int:
+        """HEALPix order of the smallest pieces that can be asked for."""
+        return FINEST_BOX_ORDER if self.index_order is None else self.index_order
+
+    def of(self, piece: Tile) -> list[str]:
+        """Return what is to be asked, one after the other, for all of ``piece``."""
+        if self.index_order is None:
+            return [_fill(self.text, asdict(box)) for box in piece.boxes]
+        first, last = piece.index_range(self.index_order)
+        return [_fill(self.text, dict(zip(INDEX_PLACEHOLDERS, (first, last), strict=True)))]
 
 
 def load_query(path: str | Path, **numbers: float) -> str:
@@ -23,31 +83,35 @@ def load_query(path: str | Path, **numbers: float) -> str:
         placeholder, or lacks one of ``numbers``: every tile would then ask for
         the same.
     """
+    return _fill(_read(path, tuple(numbers))[0], numbers)
+
+
+def _read(path: str | Path, *kinds: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the query without comments, and that of ``kinds`` whose placeholders it has."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"cannot read the query: {error}", where=str(path), next_step="check the path"
         ) from error
-    lines = [line.rstrip() for line in text.splitlines()]
-    query = "\n".join(line for line in lines if line and not line.lstrip().startswith("--"))
+    query = query_text(text)
     if not query:
         raise InputError("the file holds no query", where=str(path), next_step="write one in ADQL")
-    found = set(_PLACEHOLDER.findall(query))
-    if unknown := sorted(found - set(numbers)):
+    if wrong := wrong_placeholders(query, kinds):
         raise InputError(
-            f"unknown placeholders {', '.join(unknown)}",
+            wrong,
             where=str(path),
-            next_step=f"known are {', '.join(sorted(numbers))}",
+            next_step="write "
+            + ", or ".join(" and ".join(f"{{{name}}}" for name in kind) for kind in kinds)
+            + " where the numbers belong",
         )
-    if missing := sorted(set(numbers) - found):
-        raise InputError(
-            f"the query lacks the placeholders {', '.join(missing)}",
-            where=str(path),
-            next_step="write {" + missing[0] + "} where the number belongs",
-        )
-    return _PLACEHOLDER.sub(lambda match: _format(numbers[match[1]]), query)
+    found = set(PLACEHOLDER.findall(query))
+    return query, next(kind for kind in kinds if set(kind) == found)
+
+
+def _fill(query: str, numbers: dict[str, float]) -> str:
+    return PLACEHOLDER.sub(lambda match: _format(numbers[match[1]]), query)
 
 
 def _format(number: float) -> str:
-    return str(number) if isinstance(number, int) else repr(float(number))
+    return str(number) if isinstance(number, int) else repr(round(float(number), 9))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,11 @@ import pandas as pd
 
 from archipelago.base.errors import DataError
 from archipelago.base.losses import check_conservation, join_losses, losses_frame
+from archipelago.survey.adql import TileQuery
+from archipelago.survey.tap import TooManyRowsError
+from archipelago.tiles import Tile
+
+_LOG = logging.getLogger(__name__)
 
 #: Name of this stage in tables of losses.
 STAGE = "select"
@@ -45,32 +51,80 @@ def describe_sources(columns: Iterable[str]) -> dict[str, str]:
 
 
 class Tap(Protocol):
-    """What `select_sources` needs of a TAP client."""
+    """What `query_tile` needs of a TAP client."""
 
     def query(self, adql: str, *, max_rows: int) -> pd.DataFrame:
-        """Return all rows of a query or raise `ServiceError`."""
+        """Return all rows of a query, or raise `TooManyRowsError` or another `ServiceError`."""
         ...
 
 
-def select_sources(
-    tap: Tap,
-    adql: str,
-    *,
-    columns: Mapping[str, str],
-    bands: Mapping[str, Mapping[str, Any]],
-    max_rows: int,
-    tile: str,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Run the query of a tile and return its objects in the project's columns.
+def query_tile(
+    tap: Tap, query: TileQuery, tile: Tile, *, columns: Mapping[str, str], max_rows: int
+) -> list[pd.DataFrame]:
+    """Ask for all rows of a tile; in smaller and smaller pieces where there are too many.
 
     Parameters
     ----------
     tap : asks the service.
-    adql : the query.
+    query : the query.
+    tile : the tile.
+    columns : the survey's name of ra_deg and dec_deg, to drop what a box holds of the tiles
+        beside it: those ask for it themselves.
+    max_rows : most rows accepted in one answer. What is returned does not depend on it.
+
+    Returns
+    -------
+    One answer or more, which together have each row of the tile once.
+
+    Raises
+    ------
+    TooManyRowsError
+        If a piece that cannot be made smaller has too many rows.
+    ServiceError
+        From the client.
+    """
+    todo, answers = [tile], []
+    while todo:
+        piece = todo.pop()
+        try:
+            rows = [tap.query(adql, max_rows=max_rows) for adql in query.of(piece)]
+        except TooManyRowsError:
+            if piece.order >= query.finest_order:
+                raise
+            _LOG.info("%s has more than %d rows: asked for in four pieces", piece, max_rows)
+            todo.extend(piece.children)
+            continue
+        answers += rows if query.by_index else [_inside(one, piece, columns) for one in rows]
+    return answers
+
+
+def _inside(answer: pd.DataFrame, piece: Tile, columns: Mapping[str, str]) -> pd.DataFrame:
+    """Return the rows that lie in ``piece``, and those without a position, to be lost later."""
+    names = [find_column(answer, columns[name]) for name in ("ra_deg", "dec_deg")]
+    if None in names:
+        return answer  # `select_sources` says what it lacks
+    ra, dec = (_numbers(answer[name], str(name)) for name in names)
+    known = np.isfinite(ra) & np.isfinite(dec) & (np.abs(dec) <= 90)
+    inside = ~known
+    inside[known] = piece.contains(ra[known], dec[known])
+    return answer[inside].reset_index(drop=True)
+
+
+def select_sources(
+    answers: Sequence[pd.DataFrame],
+    *,
+    columns: Mapping[str, str],
+    bands: Mapping[str, Mapping[str, Any]],
+    tile: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the objects of a tile in the project's columns.
+
+    Parameters
+    ----------
+    answers : what `query_tile` returned.
     columns : the survey's name of each of id, ra_deg, dec_deg, and of any other
         number to be kept under the name of its key, such as ebv_sfd98.
     bands : per band the survey's columns of ``value`` and ``error``.
-    max_rows : most rows accepted.
     tile : name of the tile, for the losses.
 
     Returns
@@ -86,17 +140,12 @@ def select_sources(
 
     Raises
     ------
-    ServiceError
-        From the client.
     DataError
-        If the answer lacks a column, or an identifier is no whole number of 64 bits.
+        If an answer lacks a column, or an identifier is no whole number of 64 bits.
     """
-    answer = tap.query(adql, max_rows=max_rows)
-    raw = _rename(answer, columns, bands)
-    ids, has_id = _whole_numbers(raw["id"])
-    table = pd.DataFrame({"id": ids})
-    for name in raw.columns[1:]:
-        table[name] = _numbers(raw[name], name)
+    table = pd.concat([_read(answer, columns, bands) for answer in answers], ignore_index=True)
+    count = len(table)
+    has_id = table.pop("has_id").to_numpy(dtype=bool)
     lost = [losses_frame(table[~has_id], tile=tile, stage=STAGE, reason="no identifier")]
     table = table[has_id]
     ra, dec = table["ra_deg"], table["dec_deg"]
@@ -116,8 +165,18 @@ def select_sources(
     table = table[~again].reset_index(drop=True)
     table["ra_deg"] = table["ra_deg"].where(table["ra_deg"] < 360.0, 0.0)
     losses = join_losses(lost)
-    check_conservation(len(answer), len(table), len(losses), where=f"select, tile {tile}")
+    check_conservation(count, len(table), len(losses), where=f"select, tile {tile}")
     return table, losses
+
+
+def _read(
+    answer: pd.DataFrame, columns: Mapping[str, str], bands: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Return an answer as numbers in the project's columns, and whether each has_id."""
+    raw = _rename(answer, columns, bands)
+    ids, has_id = _whole_numbers(raw["id"])
+    numbers = {name: _numbers(raw[name], name) for name in raw.columns[1:]}
+    return pd.DataFrame({"id": ids, **numbers, "has_id": has_id})
 
 
 def _rename(

@@ -47,6 +47,34 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class ImageService:
+    """An image service (SIA version 1).
+
+    Parameters
+    ----------
+    url : base address.
+    max_image_mb : largest image that is read [MB].
+    """
+
+    url: str
+    max_image_mb: float = 4.0
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """Where answers are kept.
+
+    Parameters
+    ----------
+    folder : folder shared by all jobs; None keeps nothing.
+    max_gb : most that it may hold [GB, 1e9 bytes].
+    """
+
+    folder: str | None = None
+    max_gb: float = 50.0
+
+
+@dataclass(frozen=True)
 class Services:
     """The section ``services`` of the configuration.
 
@@ -55,25 +83,29 @@ class Services:
     contact : e-mail address or page told to the servers in the User-Agent, or ''.
     tap : service of the survey's catalogue.
     xmatch : cross-match service.
-    sia : image service (SIA version 1).
+    sia : image service.
     vizier_tap : service that holds the known quasars.
-    connections : most requests under way at once in one job.
+    connections : most requests under way at once to one host, in one job.
     retries : repetitions of a failed request, beyond the first attempt.
     timeout_s : longest silence of a server before a request counts as stalled [s].
     total_s : longest time for one request with all its repetitions [s].
     max_bytes : largest answer read [bytes].
+    cache : where answers are kept.
+    login_node : for the rules alone; whether network jobs run beside Snakemake.
     """
 
     contact: str
     tap: TapService
     xmatch: Endpoint
-    sia: Endpoint
+    sia: ImageService
     vizier_tap: TapService
     connections: int
     retries: int
     timeout_s: float
     total_s: float
     max_bytes: int
+    cache: CacheSettings = CacheSettings()
+    login_node: bool = False
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Services:
@@ -95,8 +127,15 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Services:
         )
     try:
         section = json.loads(text)
-        kinds = {"tap": TapService, "xmatch": Endpoint, "sia": Endpoint, "vizier_tap": TapService}
-        parts = {name: kind(**section[name]) for name, kind in kinds.items()}
+        kinds = {
+            "tap": TapService,
+            "xmatch": Endpoint,
+            "sia": ImageService,
+            "vizier_tap": TapService,
+            "cache": CacheSettings,
+        }
+        # What is absent shows below, with the key's name; the cache alone may be.
+        parts = {name: kind(**section[name]) for name, kind in kinds.items() if name in section}
         return Services(**(section | parts))
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(

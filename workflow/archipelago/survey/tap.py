@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import logging
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 import requests
 from pyvo.dal.exceptions import DALServiceError
 from pyvo.dal.tap import AsyncTAPJob, TAPQuery
+from pyvo.io.uws import parse_job
 
-from archipelago.base.errors import ServiceError
-from archipelago.survey.http import (
-    Check,
-    HttpClient,
-    RequestError,
-    require_safe_link,
-)
+from archipelago.base.errors import ArchipelagoError, ServiceError
+from archipelago.base.files import write_text
+from archipelago.survey.addresses import require_safe_link
+from archipelago.survey.faults import BadContentError, RequestError
+from archipelago.survey.http import Check, HttpClient, spread
 from archipelago.survey.services import TapService
 from archipelago.survey.votable import (
     Reader,
@@ -36,20 +40,38 @@ FIRST_POLL_S = 1.0
 POLL_GROWTH = 1.3
 LONGEST_POLL_S = 30.0
 
+#: Group of the answers in the cache.
+CACHE_GROUP = "tap"
+#: Folder beside the cache's groups where the addresses of unfinished jobs are noted.
+JOBS_FOLDER = "tap_jobs"
+
 _ENDED = ("COMPLETED", "ERROR", "ABORTED", "ARCHIVED")
+_END = re.compile(r"(/+(a?sync)?)?/*$")
+_MOST_MOVES = 3
+# What a service answers about a job that it no longer has.
+_GONE = (404, 410)
+
+
+class TooManyRowsError(ServiceError):
+    """The query has more rows than are accepted; ask for smaller parts of the sky."""
 
 
 class TapClient:
     """Asks one TAP service.
 
+    Answers are kept in the client's cache, where it has one; so is the address of an
+    asynchronous job, so that a job of ours that was interrupted goes on waiting for
+    the one at the service.
+
     Parameters
     ----------
-    service : where, and whether synchronously.
+    service : where, and whether synchronously. The address may end in ``/sync`` or
+        ``/async``.
     client : sends the requests.
     """
 
     def __init__(self, service: TapService, client: HttpClient) -> None:
-        self.service = service
+        self.service = replace(service, url=_END.sub("", service.url))
         self._client = client
 
     def query(self, adql: str, *, max_rows: int) -> pd.DataFrame:
@@ -67,49 +89,151 @@ class TapClient:
 
         Raises
         ------
+        TooManyRowsError
+            If the query has more rows than ``max_rows``, or than the service gives.
         ServiceError
-            If the service fails, reports an error (also with HTTP 200), sends
-            what is no VOTable, or has more rows than ``max_rows``.
+            If the service fails, reports an error (also with HTTP 200), or sends
+            what is no VOTable.
         """
-        reader = Reader()
-        try:
-            if self.service.mode == "async":
-                self._run_async(adql, max_rows + 1, reader)
-            else:
-                session = _PyvoSession(self._client, self.service.timeout_s, reader)
-                TAPQuery(self.service.url, adql, maxrec=max_rows + 1, session=session).submit()
-        except RequestError as error:
-            raise _with_words(error, self.service) from error
+        query = _Query(self.service.url, adql, max_rows + 1)
+        reader = _KeepingReader()
+        if not self._recall(query, reader):
+            try:
+                if self.service.mode == "async":
+                    self._run_async(query, reader)
+                else:
+                    self._run_sync(query, reader)
+            except RequestError as error:
+                raise _with_words(error, self.service) from error
         reply = require_ok(reader.reply, self.service.url)
         if reply.status == "OVERFLOW" or len(reply) > max_rows:
-            raise ServiceError(
+            raise TooManyRowsError(
                 f"the query has more rows than the service gives: {len(reply)} came, "
                 f"{max_rows} are accepted",
                 url=self.service.url,
                 status=200,
                 next_step="raise survey.max_rows, or use smaller tiles (survey.tile_order)",
             )
+        if reader.is_new and self._client.cache is not None:
+            self._client.cache.put(query.group, query.key, reader.body)
         return reply.frame()
 
-    def _run_async(self, adql: str, maxrec: int, reader: Reader) -> None:
-        """Submit a job, wait for its end, read its result, and delete it in any case."""
-        session = _PyvoSession(self._client, self._client.timeout_s, check_xml)
-        deadline_s = self._client.clock() + self.service.timeout_s
-        with self._reading_jobs():
-            submitted = TAPQuery(
-                self.service.url, adql, mode="async", maxrec=maxrec, session=session
-            ).submit()
-            job = AsyncTAPJob(submitted.url, session=session)
+    def _recall(self, query: _Query, reader: _KeepingReader) -> bool:
+        """Read the answer that was kept; False if there is none that is good."""
+        body = self._client.cache.get(query.group, query.key) if self._client.cache else None
+        if body is None:
+            return False
         try:
-            job.run()
+            reader(body)
+        except BadContentError as error:
+            _LOG.warning("a kept answer is not used but asked for anew: %s", error)
+            return False
+        reader.is_new = False
+        return reader.complete
+
+    def _run_sync(self, query: _Query, reader: _KeepingReader) -> None:
+        self._client.request(
+            "POST",
+            f"{query.url}/sync",
+            data=query.form("sync"),
+            check=reader,
+            timeout_s=self.service.timeout_s,
+        )
+
+    def _run_async(self, query: _Query, reader: _KeepingReader) -> None:
+        """Find or submit the job, wait for its end, and read its result."""
+        deadline_s = self._client.clock() + self.service.timeout_s
+        note = _JobNote(self._client, query)
+        job = self._resume(note)
+        if job is not None:
+            try:
+                return self._finish(job, note, deadline_s, reader)
+            except RequestError as error:
+                if error.status not in _GONE:
+                    raise
+                _LOG.info("the job of an earlier attempt has gone: %s", error)
+            if self._recall(query, reader):  # another job of ours was faster
+                return None
+        return self._finish(self._submit(query, note), note, deadline_s, reader)
+
+    def _finish(
+        self, job: AsyncTAPJob, note: _JobNote, deadline_s: float, reader: _KeepingReader
+    ) -> None:
+        """Wait for a job and read its result; delete it unless it is of use later."""
+        useful = False
+        try:
             self._await_end(job, deadline_s)
             result = require_safe_link(job.result_uri or f"{job.url}/results/result", job.url)
-            _PyvoSession(self._client, self._client.timeout_s, reader).get(result)
+            self._client.request("GET", result, check=reader)
+        except (RequestError, _StillRunningError) as error:
+            useful = note.is_kept and (not isinstance(error, RequestError) or error.may_pass)
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            useful = note.is_kept
+            raise
         finally:
-            try:
-                job.delete()
-            except (ServiceError, DALServiceError, requests.RequestException) as error:
-                _LOG.warning("the job could not be deleted at the service: %s", error)
+            if not useful:
+                note.remove()
+                self._delete(job)
+
+    def _resume(self, note: _JobNote) -> AsyncTAPJob | None:
+        """Return the job that an earlier attempt has submitted, if it can still be used."""
+        url = note.read()
+        if url is None:
+            return None
+        session = _PyvoSession(self._client, self._client.timeout_s, check_xml)
+        try:
+            with self._reading_jobs():
+                job = AsyncTAPJob(require_safe_link(url, self.service.url), session=session)
+                phase = job.phase
+        except ServiceError as error:
+            if isinstance(error, RequestError) and error.may_pass:
+                raise
+            _LOG.info("the job of an earlier attempt is gone, and submitted anew: %s", error)
+            note.remove()
+            return None
+        if phase in ("ERROR", "ABORTED", "ARCHIVED"):
+            _LOG.info("the job of an earlier attempt ended as %s: %s", phase, url)
+            note.remove()
+            self._delete(job)
+            return None
+        _LOG.info("the job of an earlier attempt is %s and is waited for: %s", phase, url)
+        return job
+
+    def _submit(self, query: _Query, note: _JobNote) -> AsyncTAPJob:
+        """Create a job, and note its address before anything else is done."""
+        url = self._create(query)
+        note.write(url)
+        session = _PyvoSession(self._client, self._client.timeout_s, check_xml)
+        with self._reading_jobs():
+            return AsyncTAPJob(url, session=session)
+
+    def _create(self, query: _Query) -> str:
+        """Submit a query and return the address of its job."""
+        at = f"{query.url}/async"
+        for _ in range(_MOST_MOVES):
+            reply = self._client.request("POST", at, data=query.form("async"), follow=False)
+            location = reply.headers.get("Location")
+            if not location:
+                break
+            there = require_safe_link(location, reply.url)
+            # The whole service may have moved, such as from http to https.
+            if reply.status == 303 or urlsplit(there).path != urlsplit(at).path:
+                return there
+            at = there
+        # The standard asks for a redirection; the job itself says its number, too.
+        with self._reading_jobs():
+            check_xml(reply.body)
+            number = parse_job(io.BytesIO(reply.body).read).jobid
+            if not number:
+                raise ValueError("it has no identifier")
+        return f"{at}/{number}"
+
+    def _delete(self, job: AsyncTAPJob) -> None:
+        try:
+            job.delete()
+        except (ServiceError, DALServiceError, requests.RequestException) as error:
+            _LOG.warning("the job could not be deleted at the service: %s", error)
 
     @contextmanager
     def _reading_jobs(self) -> Iterator[None]:
@@ -127,17 +251,24 @@ class TapClient:
             ) from error
 
     def _await_end(self, job: AsyncTAPJob, deadline_s: float) -> None:
+        """Start a job that waits for it, and wait until it is COMPLETED."""
         wait_s = FIRST_POLL_S
+        started = False
         while True:
             with self._reading_jobs():
                 phase = job.phase
             if phase in _ENDED:
                 break
+            if phase in ("PENDING", "HELD") and not started:
+                job.run()
+                started = True
+                continue
             if self._client.clock() + wait_s > deadline_s:
-                raise ServiceError(
+                raise _StillRunningError(
                     f"the query was still {phase} after {self.service.timeout_s:.0f} s",
                     url=job.url,
-                    next_step="raise services.tap.timeout_s, or use smaller tiles",
+                    next_step="raise services.tap.timeout_s, or use smaller tiles; "
+                    "with a cache, the next attempt goes on waiting",
                 )
             self._client.sleep(wait_s)
             wait_s = min(wait_s * POLL_GROWTH, LONGEST_POLL_S)
@@ -149,6 +280,88 @@ class TapClient:
                 url=job.url,
                 next_step="correct the query, or run again if the service was busy",
             )
+
+
+class _StillRunningError(ServiceError):
+    """A job at the service has not ended in time."""
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What is asked: the same for both modes."""
+
+    url: str
+    adql: str
+    maxrec: int
+
+    @property
+    def key(self) -> str:
+        text = json.dumps([self.url, self.adql, self.maxrec])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def group(self) -> str:
+        return spread(CACHE_GROUP, self.key)
+
+    def form(self, mode: str) -> dict[str, Any]:
+        return dict(TAPQuery(self.url, self.adql, mode=mode, maxrec=self.maxrec))
+
+
+class _KeepingReader(Reader):
+    """A reader that keeps the body, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = b""
+        self.is_new = True
+
+    def __call__(self, body: bytes) -> None:
+        super().__call__(body)
+        self.body = body
+        self.is_new = True
+
+
+class _JobNote:
+    """The address of a job at the service, in a file beside the cache."""
+
+    def __init__(self, client: HttpClient, query: _Query) -> None:
+        folder = client.cache.folder if client.cache else None
+        self._path = folder / JOBS_FOLDER / f"{query.key}.json" if folder else None
+        self._query = query
+        self.is_kept = False
+
+    def read(self) -> str | None:
+        """Return the address, or None where there is no note."""
+        if self._path is None:
+            return None
+        try:
+            url = str(json.loads(self._path.read_text(encoding="utf-8"))["url"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            _LOG.warning("the note of a job, %s, is passed over: %s", self._path, error)
+            return None
+        self.is_kept = True
+        return url
+
+    def write(self, url: str) -> None:
+        """Write it down, completely or not at all."""
+        if self._path is None:
+            return
+        note = {"url": url, "query": self._query.adql, "maxrec": self._query.maxrec}
+        try:
+            write_text(self._path, json.dumps(note, indent=1))
+        except (OSError, ArchipelagoError) as error:
+            _LOG.warning("the address of the job %s cannot be noted: %s", url, error)
+        else:
+            self.is_kept = True
+
+    def remove(self) -> None:
+        """Forget it."""
+        if self._path is not None and self.is_kept:
+            with suppress(OSError):
+                self._path.unlink()
+        self.is_kept = False
 
 
 class _Raw(io.BytesIO):

@@ -22,7 +22,7 @@ import pandas as pd
 from astropy.io import votable
 
 from archipelago.base.errors import ServiceError
-from archipelago.survey.http import BadContentError, RequestError, excerpt
+from archipelago.survey.faults import BadContentError, RequestError, excerpt
 
 _PARSING = threading.RLock()
 
@@ -167,6 +167,11 @@ class Reader:
         """Raise `BadContentError` unless ``body`` is a readable VOTable answer."""
         self._reply = None
         self._reply = read_reply(body)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last answer is good and whole, so that it may be kept."""
+        return self._reply is not None and self._reply.status == "OK"
 
     @property
     def reply(self) -> Reply:

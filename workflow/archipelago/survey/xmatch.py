@@ -20,12 +20,15 @@ import pandas as pd
 from archipelago.base.errors import ConfigError, DataError, ServiceError
 from archipelago.base.losses import check_conservation, join_losses, losses_frame, no_losses
 from archipelago.base.progress import Progress
-from archipelago.survey.http import HttpClient, RequestError
+from archipelago.survey.faults import RequestError
+from archipelago.survey.http import HttpClient
 from archipelago.survey.select import find_column
 from archipelago.survey.votable import Reader, require_ok, server_words
 
 #: Name of this stage in tables of losses.
 STAGE = "match"
+#: Group of the answers in the cache.
+CACHE_GROUP = "xmatch"
 #: Rows of one upload. Far below the service's limits (100 MB up, 2,000,000 rows down).
 BLOCK_ROWS = 50_000
 #: Most rows that the service ever returns.
@@ -108,6 +111,9 @@ class Matcher(Protocol):
 class XMatchClient:
     """Asks a CDS X-Match service, one upload after another.
 
+    The service bans clients that send several at once, so that the client is told to
+    send one request at a time to this host. Its answers are kept in the client's cache.
+
     Parameters
     ----------
     url : address of its ``sync`` end.
@@ -117,6 +123,7 @@ class XMatchClient:
     def __init__(self, url: str, client: HttpClient) -> None:
         self.url = url
         self._client = client
+        client.limit_host(url, 1)
 
     def best_partners(
         self,
@@ -143,7 +150,7 @@ class XMatchClient:
         Raises
         ------
         BannedError
-            If the service has banned this client (HTTP 403).
+            If the service has banned this client (HTTP 403), now or in the last hours.
         ServiceError
             If it fails, was cut at ``max_rows``, or sends rows that are not
             ours or lie outside the radius.
@@ -151,8 +158,7 @@ class XMatchClient:
         parts = []
         for start in range(0, len(ra_deg), BLOCK_ROWS):
             block = slice(start, start + BLOCK_ROWS)
-            answer = self._ask(ra_deg[block], dec_deg[block], spec, max_rows)
-            partners = _check(answer, ra_deg[block], dec_deg[block], spec, self.url)
+            partners = self._ask(ra_deg[block], dec_deg[block], spec, max_rows)
             partners["row"] += start
             parts.append(partners)
         return pd.concat(parts, ignore_index=True) if parts else _no_partners(spec)
@@ -165,7 +171,7 @@ class XMatchClient:
         text = io.StringIO()
         upload = pd.DataFrame({_ROW: np.arange(len(ra_deg)), _RA: ra_deg, _DEC: dec_deg})
         upload.to_csv(text, index=False)
-        reader = Reader()
+        reader = _PartnerReader(ra_deg, dec_deg, spec, limit, self.url)
         try:
             self._client.request(
                 "POST",
@@ -183,6 +189,7 @@ class XMatchClient:
                 files={"cat1": ("cat1.csv", text.getvalue().encode("ascii"), "text/csv")},
                 check=reader,
                 banned_status=403,
+                keep=CACHE_GROUP,
             )
         except RequestError as error:
             if not error.body or not error.reason.startswith("http") or error.status == 403:
@@ -193,15 +200,42 @@ class XMatchClient:
                 status=error.status,
                 next_step="check match.vizier_id, or run again if the service was busy",
             ) from error
-        reply = require_ok(reader.reply, self.url)
-        if reply.status == "OVERFLOW" or len(reply) >= limit:
+        return reader.partners
+
+
+class _PartnerReader:
+    """Judges bodies as a `Check`: complete, and partners of what was sent.
+
+    What a repetition does not change is raised as `ServiceError` or `DataError`, so
+    that an answer that cannot be trusted is neither asked for twice nor kept.
+    """
+
+    def __init__(
+        self,
+        ra_deg: np.ndarray,
+        dec_deg: np.ndarray,
+        spec: CatalogueSpec,
+        limit: int,
+        url: str,
+    ) -> None:
+        self.partners = _no_partners(spec)
+        self._positions = ra_deg, dec_deg
+        self._spec = spec
+        self._limit = limit
+        self._url = url
+
+    def __call__(self, body: bytes) -> None:
+        reader = Reader()
+        reader(body)
+        reply = require_ok(reader.reply, self._url)
+        if reply.status == "OVERFLOW" or len(reply) >= self._limit:
             raise ServiceError(
-                f"the cross-match with {spec.vizier_id} was cut at {len(reply)} rows",
-                url=self.url,
+                f"the cross-match with {self._spec.vizier_id} was cut at {len(reply)} rows",
+                url=self._url,
                 status=200,
                 next_step="raise survey.max_rows, or choose a smaller radius",
             )
-        return reply.frame()
+        self.partners = _check(reply.frame(), *self._positions, self._spec, self._url)
 
 
 def describe_partners(specs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
