@@ -12,7 +12,7 @@ TRUTH := .demo/truth$(SKY).csv
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help env truth demo half measure-sed test unit lint format schema bench-dryrun bench-sed clean
+.PHONY: help env truth demo half measure-sed test unit cluster lint format schema bench-dag bench-sed bench-resources bench-access clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,10 +51,8 @@ measure-sed: $(INSTALLED)  ## how good the SED verdicts are on the demo skies of
 	@$(BIN)/python -m archipelago.measure.verdicts --seeds $(SEEDS) --cache .demo/skies --threads $(CORES) \
 	    --out .demo/verdicts.parquet
 
-bench-dryrun: truth  ## seconds that a dry run of the demo and of DES DR2 takes
-	@for preset in data/presets/demo.yaml config.yaml; do \
-	    bash -c "time $(BIN)/snakemake -n --quiet all --configfile config.yaml $$preset" 2>&1 | \
-	    awk -v name=$$preset '/^real/ {print name ": " $$2}'; done
+bench-dag: $(INSTALLED)  ## seconds that dry runs of 110, 1,500 and 10,000 tiles take, and jobs of DES DR2
+	@$(BIN)/python -m archipelago.measure.dag
 
 # Sizes of the catalogues, and the data of LePHARE (left out where they are not).
 SIZES ?= 7438 30000 100000
@@ -64,11 +62,24 @@ bench-sed: $(INSTALLED)  ## speed and memory of the SED stage for SIZES objects,
 	    $(if $(wildcard $(CATALOGUE)),--catalogue $(CATALOGUE)) \
 	    $(if $(wildcard $(LEPHARE_DATA)),--lephare-data $(LEPHARE_DATA))
 
+bench-resources: truth  ## memory and time of every rule at several sizes, from results/demo (make demo first), into data/resources.csv
+	@$(BIN)/python -m archipelago.demosky run --seed $(SEED) --endpoints .demo/services.yaml -- \
+	    $(BIN)/python -m archipelago.measure.resources --runs results/demo$(SKY) --truth $(TRUTH) \
+	    --services .demo/services.yaml $(if $(wildcard $(LEPHARE_DATA)),--lephare-data $(LEPHARE_DATA))
+	@$(BIN)/python -m archipelago.measure.resources --plan
+
+bench-access: $(INSTALLED)  ## speed, requests and memory of the access to a survey, beside wget; edge objects rescued
+	@mkdir -p .demo
+	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.access --out .demo/access.csv
+
 test: lint unit $(INSTALLED)  ## every check and every test
 	$(BIN)/pytest -m slow
 
 unit: $(INSTALLED)  ## the fast tests alone
 	$(BIN)/pytest -m "not slow"
+
+cluster: $(INSTALLED)  ## the tests on a real SLURM alone (as root; skipped, loudly, where there is none)
+	$(BIN)/pytest tests/cluster
 
 lint: $(INSTALLED)  ## style, types, the workflow's own lint
 	$(BIN)/ruff check .

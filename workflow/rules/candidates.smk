@@ -16,8 +16,8 @@ rule candidates:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1500, 20),
-        runtime=minutes(30),
+        mem_mb=memory_mb("candidates"),
+        runtime=minutes("candidates"),
     params:
         candidates=CONFIG.candidates.plain(),
         match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,

@@ -16,8 +16,8 @@ rule catalogue:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000, 20),
-        runtime=minutes(15),
+        mem_mb=memory_mb("catalogue"),
+        runtime=minutes("catalogue"),
     params:
         tiles=SEARCH.tiles,
         code=code("catalogue"),
@@ -42,8 +42,8 @@ rule losses:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000, 20),
-        runtime=minutes(15),
+        mem_mb=memory_mb("losses"),
+        runtime=minutes("losses"),
     params:
         code=code("losses"),
         follows=follows("images" if SEARCH.has_images else "catalogue"),

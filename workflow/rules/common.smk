@@ -1,4 +1,5 @@
 # Configuration, names of files and resources, for all stages. No rules here.
+import gc
 import os
 import sys
 from functools import cache
@@ -20,6 +21,8 @@ os.environ.update(
 from archipelago.base.errors import ArchipelagoError
 from archipelago.config.load import load_config
 from archipelago.config.search import Search
+from archipelago.left_jobs import cancel_left_jobs
+from archipelago.needs import CUDA_MB, NEEDS
 from archipelago.provenance import code_hash, file_mark
 
 try:
@@ -37,6 +40,30 @@ os.environ.update(
 if workflow.is_main_process:
     for stage, why in SEARCH.left_out.items():
         logger.info(f"{stage} is left out: {why}")
+
+# CDS X-Match bans who asks in parallel: one such job at a time, whatever the profile says.
+workflow.register_resource("xmatch", 1)
+# Jobs that talk to the survey's services at once, where neither profile nor user says.
+if "survey_connections" not in workflow.global_resources:
+    workflow.register_resource("survey_connections", 4)
+# What a partition of the cluster gives, if the profile says: with more a job waits forever.
+LONGEST_MINUTES = (
+    workflow.global_resources["longest_minutes"].value
+    if "longest_minutes" in workflow.global_resources
+    else float("inf")
+)
+
+
+onstart:
+    # After a kill -9 of Snakemake its jobs live on, and would write what is written again.
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            for job in cancel_left_jobs(Path.cwd()):
+                logger.warning(
+                    f"SLURM job {job}, left by an earlier run, is cancelled"
+                )
+        except ArchipelagoError as error:
+            raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -115,22 +142,49 @@ def asked_for(rule_names):
     return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def memory_mb(base, per_input_mb=0.0):
-    """Memory of a job: a base, a share of its input's size, more at each attempt."""
+def size_mb(paths):
+    """Size of files; FileNotFoundError, which makes Snakemake ask again later, if one is absent.
+
+    As `input.size_mb`, which starts an event loop for each job: a quarter of a large dry run.
+    """
+    return sum(os.stat(str(path)).st_size for path in paths) / 2**20
+
+
+def counted_mb(rule_name, input):
+    """Size of a job's input that its request goes by."""
+    left = NEEDS[rule_name].left_on_disk
+    return size_mb(
+        path
+        for name, paths in input.items()
+        if name not in left
+        for path in ([paths] if isinstance(paths, str) else paths)
+    )
+
+
+def memory_mb(rule_name, at_least=0, gpu=False):
+    """Memory of a job, by its input's size and the attempt (archipelago.needs)."""
+    needs = NEEDS[rule_name]
 
     def needed(wildcards, input, attempt):
-        return int(attempt * (base + per_input_mb * input.size_mb))
+        asked_mb = needs.memory_mb(counted_mb(rule_name, input), attempt)
+        return max(asked_mb, attempt * at_least) + (CUDA_MB if gpu else 0)
 
     return needed
 
 
-def minutes(base):
-    """Time limit of a job, doubled at each further attempt."""
+def minutes(rule_name, work=1):
+    """Time limit of a job, by its input's size, the work and the attempt (archipelago.needs)."""
+    needs = NEEDS[rule_name]
 
-    def needed(wildcards, attempt):
-        return base * 2 ** (attempt - 1)
+    def needed(wildcards, input, attempt):
+        asked = needs.minutes(counted_mb(rule_name, input), attempt, work)
+        return min(asked, LONGEST_MINUTES)
 
     return needed
 
+
+# The objects of a plan live to the end: looking for garbage among them as often as Python does
+# is a fifth of the time of a dry run.
+gc.set_threshold(1_000_000, 20, 100)
 
 TARGETS = SEARCH.targets

@@ -13,15 +13,16 @@ rule cutouts:
     benchmark:
         benchmark_of("cutouts/{tile}")
     retries: 3
+    localrule: CONFIG.services.login_node
     conda:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1500, 200),
-        runtime=minutes(120),
+        mem_mb=memory_mb("cutouts"),
+        runtime=minutes("cutouts"),
         survey_connections=1,
     params:
-        **CONFIG.images.plain(without={"source", "fields", "detect"}),
+        asked=CONFIG.images.asked_of_service(),
         code=code("cutouts"),
         follows=follows(SEARCH.photometry_rule),
     message:

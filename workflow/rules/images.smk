@@ -6,7 +6,8 @@ rule images:
         cutouts=each_tile("cutouts.npz"),
         manifests=each_tile("manifest.parquet"),
         losses=each_tile("losses_images.csv"),
-        catalogue=rules.catalogue.output.catalogue,
+        # Not `rules.catalogue.output`: with it Snakemake hashes all tiles' names for each of them.
+        catalogue=result("catalogue.parquet"),
     output:
         images=result("images.npz"),
         manifest=result("manifest.parquet"),
@@ -19,10 +20,15 @@ rule images:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000, 3),
-        runtime=minutes(30),
+        mem_mb=memory_mb("images"),
+        runtime=minutes("images"),
     params:
         tiles=SEARCH.tiles,
+        asked=(
+            CONFIG.images.asked_of_service()
+            if CONFIG.images.source == "service"
+            else None
+        ),
         code=code("images"),
         follows=follows("catalogue", SEARCH.cutouts_rule),
     message:

@@ -14,8 +14,8 @@ rule map:
         "../../envs/learning.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(3000, 20),
-        runtime=minutes(120),
+        mem_mb=memory_mb("map"),
+        runtime=minutes("map"),
     params:
         map=CONFIG.islands.map.plain(),
         code=code("map"),
@@ -43,8 +43,8 @@ rule islands:
         "../../envs/learning.yaml"
     threads: 8
     resources:
-        mem_mb=memory_mb(4000, 20),
-        runtime=minutes(120),
+        mem_mb=memory_mb("islands"),
+        runtime=minutes("islands"),
     params:
         islands=CONFIG.islands.plain(without={"map"}),
         match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,

@@ -11,12 +11,13 @@ rule known_quasars:
     benchmark:
         benchmark_of("known_quasars")
     retries: 2
+    localrule: CONFIG.services.login_node
     conda:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000),
-        runtime=minutes(30),
+        mem_mb=memory_mb("known_quasars"),
+        runtime=minutes("known_quasars"),
         survey_connections=1,
     params:
         source=CONFIG.known_quasars.source,

@@ -18,8 +18,8 @@ rule train:
         "../../envs/learning.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(4000, 6),
-        runtime=minutes(240),
+        mem_mb=memory_mb("train", gpu=True),
+        runtime=minutes("train", work=CONFIG.learning.epochs_max),
         gpu=1,
     params:
         learning=CONFIG.learning.plain(without={"seeds"}),
@@ -47,8 +47,8 @@ rule features:
         "../../envs/learning.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(3000, 4),
-        runtime=minutes(60),
+        mem_mb=memory_mb("features"),
+        runtime=minutes("features"),
     params:
         code=code("features"),
         follows=follows("train"),

@@ -16,8 +16,8 @@ rule lephare:
         "../../envs/sed.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(4000, 20),
-        runtime=minutes(240),
+        mem_mb=memory_mb("lephare"),
+        runtime=minutes("lephare"),
     params:
         passbands=CONFIG.sed.passbands,
         lephare=CONFIG.lephare.plain(without={"data"}),

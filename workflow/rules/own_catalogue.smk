@@ -16,8 +16,8 @@ rule ingest:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000, 20),
-        runtime=minutes(30),
+        mem_mb=memory_mb("ingest"),
+        runtime=minutes("ingest"),
     params:
         columns=CONFIG.catalogue.columns.plain(),
         bands={

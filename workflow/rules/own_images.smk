@@ -19,10 +19,14 @@ rule detect:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000, 20),
-        runtime=minutes(30),
+        mem_mb=memory_mb("detect"),
+        runtime=minutes("detect"),
     params:
-        **CONFIG.images.plain(without={"source", "fields"}),
+        bands=CONFIG.images.bands,
+        size_px=CONFIG.images.size_px,
+        pixel_scale_arcsec=CONFIG.images.pixel_scale_arcsec,
+        zero_point_ab=CONFIG.images.zero_point_ab,
+        detect=CONFIG.images.detect.plain(),
         photometry=CONFIG.photometry.plain(),
         code=code("detect"),
     message:

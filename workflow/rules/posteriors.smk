@@ -19,8 +19,12 @@ rule posteriors:
         "../../envs/sed.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(3000, 20),
-        runtime=minutes(240),
+        mem_mb=memory_mb("posteriors"),
+        runtime=minutes(
+            "posteriors",
+            # Objects of a shard, at most.
+            work=-(-CONFIG.posteriors.shortlist // CONFIG.posteriors.shards),
+        ),
     params:
         posteriors=CONFIG.posteriors.plain(),
         passbands=CONFIG.sed.passbands,

@@ -16,8 +16,11 @@ rule published_fit:
         "../../envs/sed.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(2000, 20),
-        runtime=minutes(240),
+        mem_mb=memory_mb("published_fit"),
+        runtime=minutes(
+            "published_fit",
+            work=CONFIG.published_fit.shortlist + len(CONFIG.published_fit.ids),
+        ),
     params:
         passbands=CONFIG.sed.passbands,
         published_fit=CONFIG.published_fit.plain(),

@@ -18,8 +18,8 @@ rule recall:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000),
-        runtime=minutes(15),
+        mem_mb=memory_mb("recall"),
+        runtime=minutes("recall"),
     params:
         top=CONFIG.truth.top,
         code=code("recall"),

@@ -19,8 +19,8 @@ rule report:
         "../../envs/report.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(2000, 4),
-        runtime=minutes(60),
+        mem_mb=memory_mb("report"),
+        runtime=minutes("report"),
     params:
         report=CONFIG.report.plain(),
         run=CONFIG.run,

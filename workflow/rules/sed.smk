@@ -19,8 +19,8 @@ rule templates:
         "../../envs/sed.yaml"
     threads: 8
     resources:
-        mem_mb=memory_mb(3000),
-        runtime=minutes(60),
+        mem_mb=memory_mb("templates"),
+        runtime=minutes("templates"),
     params:
         passbands=CONFIG.sed.passbands,
         sed=CONFIG.sed.models.plain(),
@@ -45,8 +45,12 @@ rule sed:
         "../../envs/sed.yaml"
     threads: 8
     resources:
-        mem_mb=memory_mb(2 * CONFIG.sed.fit.memory_mb, 20),
-        runtime=minutes(120),
+        mem_mb=memory_mb(
+            "sed",
+            at_least=2 * CONFIG.sed.fit.memory_mb,
+            gpu=CONFIG.sed.fit.device == "cuda",
+        ),
+        runtime=minutes("sed"),
         gpu=1 if CONFIG.sed.fit.device == "cuda" else 0,
     params:
         sed=CONFIG.sed.fit.plain(without={"memory_mb", "device"}),

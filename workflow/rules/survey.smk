@@ -12,18 +12,18 @@ rule select:
     benchmark:
         benchmark_of("select/{tile}")
     retries: 2
+    localrule: CONFIG.services.login_node
     conda:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000),
-        runtime=minutes(30),
+        mem_mb=memory_mb("select"),
+        runtime=minutes("select"),
         survey_connections=1,
     params:
         columns=CONFIG.survey.columns.plain(),
         bands={name: band.plain() for name, band in CONFIG.survey.bands.items()},
-        hpix_min=lambda wildcards: SEARCH.table_range(wildcards.tile)[0],
-        hpix_max=lambda wildcards: SEARCH.table_range(wildcards.tile)[1],
+        healpix_order=CONFIG.survey.healpix_order,
         max_rows=CONFIG.survey.max_rows,
         code=code("select"),
     message:
@@ -43,13 +43,15 @@ rule match:
     benchmark:
         benchmark_of("match/{tile}")
     retries: 2
+    localrule: CONFIG.services.login_node
     conda:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000, 20),
-        runtime=minutes(30),
+        mem_mb=memory_mb("match"),
+        runtime=minutes("match"),
         survey_connections=1,
+        xmatch=1,
     params:
         catalogues=[partner.plain() for partner in CONFIG.match],
         max_rows=CONFIG.survey.max_rows,
@@ -79,8 +81,8 @@ rule photometry:
         "../../envs/survey.yaml"
     threads: 1
     resources:
-        mem_mb=memory_mb(1000, 20),
-        runtime=minutes(15),
+        mem_mb=memory_mb("photometry"),
+        runtime=minutes("photometry"),
     params:
         **CONFIG.photometry.plain(),
         survey_bands={name: band.plain() for name, band in CONFIG.survey.bands.items()},

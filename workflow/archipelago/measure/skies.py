@@ -90,12 +90,11 @@ def sky_catalogue(sky: Sky, search: Mapping[str, Any], query: str) -> pd.DataFra
     As `archipelago.photometry.measure.measure`: sorted by id, what passes all cuts.
     """
     survey, partners, section = search["survey"], search["match"], search["photometry"]
+    adql = load_query(query, hpix_min=_HPIX[0], hpix_max=_HPIX[1])
     sources, _ = select_sources(
-        SkyTap(sky),
-        load_query(query, hpix_min=_HPIX[0], hpix_max=_HPIX[1]),
+        [SkyTap(sky).query(adql, max_rows=survey["max_rows"])],
         columns=survey["columns"],
         bands=survey["bands"],
-        max_rows=survey["max_rows"],
         tile=_TILE,
     )
     matched, _ = match_catalogues(
