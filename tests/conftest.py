@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+pytest_plugins = ["search_fixtures"]
 
 
 def _is_loopback(address: object) -> bool:

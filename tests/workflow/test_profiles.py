@@ -87,7 +87,7 @@ def test_a_full_search_is_listed_job_by_job_offline_and_soon(
     listed = re.findall(r"^Job \d+: (.+)$", done.stdout + done.stderr, flags=re.MULTILINE)
     # Only the target has no message of its own.
     assert len(listed) == sum(expected.values()) - 1
-    tiles = {tile.name for tile in footprint_tiles(REPOSITORY / "data/footprints/des_dr2.json", 3)}
+    tiles = {tile.name for tile in footprint_tiles(REPOSITORY / "data/footprints/des_dr2.json", 2)}
     queries = [m[1] for text in listed if (m := re.search(r"Query the .* tile (\S+)", text))]
     assert sorted(queries) == sorted(tiles)
     assert guard.reached == []

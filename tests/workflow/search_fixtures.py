@@ -1,25 +1,33 @@
-"""A small sky served on loopback, and a search of it, done."""
+"""A small sky served on loopback, and a search of it, done: for all tests of the workflow."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
-from workflow_checkout import Checkout, search_of
 
-from archipelago.demosky.server import DemoServer
-from archipelago.demosky.sky import Sky, build_sky
+# Imported where they are used: tests that need no search pay nothing for them.
+if TYPE_CHECKING:
+    from workflow_checkout import Checkout
+
+    from archipelago.demosky.server import DemoServer
+    from archipelago.demosky.sky import Sky
 
 
 @pytest.fixture(scope="session")
 def small_sky() -> Sky:
     """A sky of some 1,500 selected objects."""
+    from archipelago.demosky.sky import build_sky
+
     return build_sky(3, n_selected=1500)
 
 
 @pytest.fixture(scope="session")
 def survey(small_sky: Sky) -> Iterator[DemoServer]:
     """The small sky, served."""
+    from archipelago.demosky.server import DemoServer
+
     with DemoServer(small_sky) as server:
         yield server
 
@@ -29,6 +37,8 @@ def finished(
     tmp_path_factory: pytest.TempPathFactory, small_sky: Sky, survey: DemoServer
 ) -> Checkout:
     """A search of the small sky, done."""
+    from workflow_checkout import search_of
+
     checkout = search_of(tmp_path_factory.mktemp("search") / "checkout", small_sky, survey)
     done = checkout.snakemake()
     assert done.returncode == 0, done.stdout + done.stderr
