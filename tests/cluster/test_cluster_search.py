@@ -31,3 +31,15 @@ def test_the_search_on_a_cluster_gives_the_same_tables(
         told = search.cluster.describe(job)
         assert job.node == "g1"
         assert told["TresPerJob"] == "gres:gpu:1"
+
+
+def test_a_node_without_a_network_reaches_nothing(
+    make_search: Callable[..., ClusterSearch], finished: Checkout
+) -> None:
+    """What the search above did not do would have been seen."""
+    search = make_search(finished, online=("transfer",), site=())
+    process = search.start("results/small/known_quasars.parquet", "--retries", "0")
+    search.await_job("known_quasars", "FAILED")
+    search.kill()
+    assert process.returncode != 0
+    assert set(search.guard.reached) == {"127.0.0.1"}
