@@ -13,8 +13,6 @@ from network_guard import NetworkGuard
 from slurm_cluster import Cluster, why_not
 from workflow_checkout import REPOSITORY, Checkout
 
-from archipelago.demosky.server import DemoServer
-
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
@@ -28,17 +26,6 @@ def cluster() -> Iterator[Cluster]:
         pytest.skip(text)
     with Cluster(pattern) as running:
         yield running
-
-
-@pytest.fixture
-def faults(survey: DemoServer) -> Iterator[Callable[..., None]]:
-    """Lets the services commit faults, until the test ends."""
-
-    def commit(*rules: dict[str, Any]) -> None:
-        survey.set_faults({"seed": 1, "rules": list(rules)})
-
-    yield commit
-    survey.set_faults(None)
 
 
 @pytest.fixture

@@ -35,9 +35,9 @@ from archipelago.base.tables import read_table
 from archipelago.survey.cutout_query import CutoutQuery
 from archipelago.survey.cutouts import fetch_cutouts
 from archipelago.survey.faults import BadContentError, RequestError
-from archipelago.survey.fits_image import FitsReader
+from archipelago.survey.fits_image import read_fits
 from archipelago.survey.sia import choose_images
-from archipelago.survey.stamps import Stamp, make_stamp
+from archipelago.survey.stamps import CutoutReader, Stamp, stamp_of
 from archipelago.survey.votable import read_reply
 
 BANDS = ("g", "r", "i", "z", "Y")
@@ -191,15 +191,9 @@ def test_recorded_reply(shared_data: Path) -> None:
 # FITS files and stamps
 
 
-def read(body: bytes) -> FitsReader:
-    reader = FitsReader()
-    reader(body)
-    return reader
-
-
 def test_complete_files_are_read() -> None:
     data = pixels()
-    np.testing.assert_array_equal(read(fits_bytes(data, header())).data, data)
+    np.testing.assert_array_equal(read_fits(fits_bytes(data, header()))[0], data)
     out = io.BytesIO()
     hdus = fits.HDUList(
         [
@@ -208,12 +202,12 @@ def test_complete_files_are_read() -> None:
         ]
     )
     hdus.writeto(out)
-    packed = read(out.getvalue())
-    np.testing.assert_array_equal(packed.data, data)
-    assert packed.header["CTYPE1"] == "RA---TAN"
+    unpacked, packed_header, _ = read_fits(out.getvalue())
+    np.testing.assert_array_equal(unpacked, data)
+    assert packed_header["CTYPE1"] == "RA---TAN"
     whole = fits_bytes(data, header())
     padding = len(whole) - (len(whole) - 34 * 34 * 4) // 2880 * 2880 - 34 * 34 * 4
-    assert read(whole[: len(whole) - padding]).data.shape == (34, 34)  # last block not filled up
+    assert read_fits(whole[: len(whole) - padding])[0].shape == (34, 34)  # last block not filled up
 
 
 @pytest.mark.parametrize(
@@ -232,15 +226,19 @@ def test_complete_files_are_read() -> None:
 )
 def test_bad_files(body: bytes, match: str) -> None:
     with pytest.raises(BadContentError, match=match):
-        read(body)
+        read_fits(body)
 
 
 def stamp(data: np.ndarray, head: fits.Header, **changes: Any) -> Stamp:
     options: dict[str, Any] = {
         **{"ra_deg": RA, "dec_deg": DEC, "size_px": 28},
         **{"pixel_scale_arcsec": SCALE, "zero_point_ab": 30.0},
+        **changes,
     }
-    return make_stamp(data, head, **(options | changes))
+    reader = CutoutReader("g", **options)
+    reader(fits_bytes(data, head))
+    assert reader.piece is not None
+    return stamp_of(reader.piece, options["size_px"])
 
 
 @given(

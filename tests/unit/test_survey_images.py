@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
@@ -25,6 +26,7 @@ from archipelago.survey.cutouts import fetch_cutouts
 from archipelago.survey.faults import BadContentError
 from archipelago.survey.fits_image import read_fits, require_band
 from archipelago.survey.frames import PlainHeader, TanFrame, WcsFrame, frame_of
+from archipelago.survey.http import HttpClient
 from archipelago.survey.services import CacheSettings
 from archipelago.survey.sia import choose_images
 from archipelago.survey.votable import read_reply
@@ -316,6 +318,18 @@ def test_whole_images_are_asked_for_once_and_cut_here(
     np.testing.assert_allclose(third, 10 * data[low : low + 28, left : left + 28], rtol=1e-5)
 
 
+def fetch_one(client: HttpClient, url: str, folder: Path) -> pd.DataFrame:
+    return fetch_cutouts(
+        objects(1),
+        client,
+        url,
+        QUERY,
+        tile="t",
+        cutouts=folder / "c.npz",
+        manifest=folder / "m.parquet",
+    )
+
+
 def test_what_no_image_shows_is_not_asked_for_again(server: Loopback, tmp_path: Path) -> None:
     for band in BANDS:
         server.at(f"/img/{band}.fits", Answer(fits_bytes(None)))
@@ -324,15 +338,7 @@ def test_what_no_image_shows_is_not_asked_for_again(server: Loopback, tmp_path: 
     found = []
     for turn in range(2):
         with patient_client(cache=cache) as (client, _):
-            losses = fetch_cutouts(
-                objects(1),
-                client,
-                url,
-                QUERY,
-                tile="t",
-                cutouts=tmp_path / "c.npz",
-                manifest=tmp_path / "m.parquet",
-            )
+            losses = fetch_one(client, url, tmp_path)
         found.append((losses["reason"].tolist(), len(server.requests)))
         assert turn < 2
     assert found == [(["no image"], 4), (["no image"], 4)]
@@ -347,15 +353,7 @@ def test_a_list_that_lacks_a_band_is_asked_for_again(server: Loopback, tmp_path:
     reasons = []
     for _ in range(2):
         with patient_client(cache=cache) as (client, _clock):
-            losses = fetch_cutouts(
-                objects(1),
-                client,
-                url,
-                QUERY,
-                tile="t",
-                cutouts=tmp_path / "c.npz",
-                manifest=tmp_path / "m.parquet",
-            )
+            losses = fetch_one(client, url, tmp_path)
         reasons.append(losses["reason"].tolist())
     assert reasons == [["missing band"], []]
 

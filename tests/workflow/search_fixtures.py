@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,3 +43,14 @@ def finished(
     done = checkout.snakemake()
     assert done.returncode == 0, done.stdout + done.stderr
     return checkout
+
+
+@pytest.fixture
+def faults(survey: DemoServer) -> Iterator[Callable[..., None]]:
+    """Lets the services commit faults, until the test ends."""
+
+    def commit(*rules: dict[str, Any]) -> None:
+        survey.set_faults({"seed": 1, "rules": list(rules)})
+
+    yield commit
+    survey.set_faults(None)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,17 +40,6 @@ TILE = "o4-01024"
 #: An address at which nobody listens: the port of `discard`, closed everywhere.
 NOWHERE = "http://127.0.0.1:9"
 BANDS = ("g", "r", "i", "z", "Y", "J", "K", "W1", "W2")
-
-
-@pytest.fixture
-def faults(survey: DemoServer) -> Iterator[Callable[..., None]]:
-    """Lets the services commit faults, until the test ends."""
-
-    def commit(*rules: dict[str, Any]) -> None:
-        survey.set_faults({"seed": 1, "rules": list(rules)})
-
-    yield commit
-    survey.set_faults(None)
 
 
 @pytest.fixture(scope="module")

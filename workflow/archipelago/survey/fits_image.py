@@ -35,24 +35,6 @@ _MAX_HEADER = 40 * _BLOCK
 Section = Callable[[Header, int, int], tuple[slice, slice]]
 
 
-class FitsReader:
-    """Judges bodies as a `Check`: a complete FITS file with an image. Keeps the last one.
-
-    Attributes
-    ----------
-    data : (y, x) the image as it was sent.
-    header : its header.
-    """
-
-    def __init__(self) -> None:
-        self.data: Floats = np.empty((0, 0))
-        self.header: Header = {}
-
-    def __call__(self, body: bytes) -> None:
-        """Raise `BadContentError` unless ``body`` is a complete FITS file with a 2-D image."""
-        self.data, self.header, _ = read_fits(body)
-
-
 def read_fits(
     body: bytes, section: Section | None = None
 ) -> tuple[Floats, Header, tuple[int, int]]:

@@ -153,51 +153,21 @@ class CutoutReader:
         self.piece = Piece(values, frame, x - left, y - low, left, low)
 
 
-def make_stamp(
-    data: Floats,
-    header: Header,
-    *,
-    ra_deg: float,
-    dec_deg: float,
-    size_px: int,
-    pixel_scale_arcsec: float,
-    zero_point_ab: float,
-    source_zero_point_ab: float | None = None,
-) -> Stamp:
-    """Judge an image and trim it to the square around the object.
+def stamp_of(piece: Piece, size_px: int) -> Stamp:
+    """Return the stamp of an image that holds all of it.
 
     Whole pixels only: nothing is interpolated, so the object lies within half a
     pixel, on each axis, of the stamp's centre (for an even ``size_px`` that is
-    the corner shared by the four middle pixels). An image of another zero
-    point (header key MAGZERO) is brought to ``zero_point_ab``. Pixels without
-    a finite value get the median of the stamp, if they are at most
-    `MAX_FILLED_FRACTION` of it and none is among the middle ones.
-
-    Parameters
-    ----------
-    data : (y, x) the image as sent.
-    header : its FITS header with the WCS.
-    ra_deg, dec_deg : the object [deg].
-    size_px : side of the stamp [pixels].
-    pixel_scale_arcsec : side of a pixel as configured [arcsec].
-    zero_point_ab : zero point of the stamp.
-    source_zero_point_ab : of an image whose header names none; None: ``zero_point_ab``.
+    the corner shared by the four middle pixels). Pixels without a value get the median
+    of the stamp, if they are at most `MAX_FILLED_FRACTION` of it and none is among
+    the middle ones.
 
     Raises
     ------
     BadContentError
-        Reason ``"no WCS"``, ``"pixel scale"``, ``"wrong position"`` (the object is not
-        on the image), ``"edge"`` (the image ends within the stamp),
-        ``"no values"``, ``"bad pixels"`` or ``"constant"``.
+        Reason ``"wrong position"`` (the object is not on the image), ``"edge"`` (the image
+        ends within the stamp), or those of `filled`.
     """
-    frame, x, y = _place(header, ra_deg, dec_deg, pixel_scale_arcsec)
-    data = data * _zero_point_factor(header, zero_point_ab, source_zero_point_ab)
-    values = np.where(np.abs(data) < LARGEST_PIXEL, data, np.nan)
-    return stamp_of(Piece(values, frame, x, y), size_px)
-
-
-def stamp_of(piece: Piece, size_px: int) -> Stamp:
-    """Return the stamp of an image that holds all of it; raises as `make_stamp`."""
     height, width = piece.values.shape
     if not piece.holds_object:
         raise BadContentError("wrong position", _beyond(piece.x, piece.y, width, height))

@@ -91,8 +91,8 @@ def check_xml(body: bytes) -> None:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """A VOTable answer of a service.
+class ReplyHead:
+    """What a VOTable answer of a service says besides its rows.
 
     Parameters
     ----------
@@ -106,12 +106,6 @@ class Reply:
     message: str
     names: tuple[str, ...]
     ucds: tuple[str, ...]
-    _cells: Any = None
-    _ids: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return 0 if self._cells is None else len(self._cells)
 
     def name_of_ucd(self, ucd: str) -> str | None:
         """Return the first column with that UCD (capitals do not matter), or None."""
@@ -119,6 +113,18 @@ class Reply:
             if own.lower() == ucd.lower():
                 return name
         return None
+
+
+@dataclass(frozen=True)
+class Reply(ReplyHead):
+    """A VOTable answer of a service."""
+
+    _cells: Any = None
+    _ids: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return 0 if self._cells is None else len(self._cells)
 
     def column(self, name: str) -> pd.Series:
         """Return a column: floats with NaN, int64 (Int64 where masked) or text with ''."""

@@ -11,38 +11,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from archipelago.survey.faults import BadContentError
-from archipelago.survey.votable import Reply, check_xml, read_reply
+from archipelago.survey.votable import Reply, ReplyHead, check_xml, read_reply
 
 
 @dataclass(frozen=True)
-class TextReply:
-    """A VOTable answer; as `archipelago.survey.votable.Reply`, but every cell is text.
+class TextReply(ReplyHead):
+    """A VOTable answer whose cells are all text.
 
     Parameters
     ----------
-    status : value of QUERY_STATUS in capitals, ``"OK"`` where there is none.
-    message : the text that comes with the status.
-    names : names of the columns.
-    ucds : UCD of each column, '' where there is none.
     rows : an element per row, with an element per cell; empty cells are ''.
     """
 
-    status: str
-    message: str
-    names: tuple[str, ...]
-    ucds: tuple[str, ...]
     rows: tuple[ElementTree.Element, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.rows)
-
-    def name_of_ucd(self, ucd: str) -> str | None:
-        """Return the first column with that UCD (capitals do not matter), or None."""
-        for name, own in zip(self.names, self.ucds, strict=True):
-            if own.lower() == ucd.lower():
-                return name
-        return None
 
     def column(self, name: str) -> list[str]:
         """Return the cells of a column."""
