@@ -22,7 +22,7 @@ from workflow_checkout import Checkout, users_environment
 
 #: For jobs of seconds, on nodes with few cores.
 QUICK = (
-    *("--slurm-init-seconds-before-status-checks", "5"),
+    *("--slurm-init-seconds-before-status-checks", "1"),
     *("--latency-wait", "5"),
     *("--max-threads", "2"),
 )

@@ -37,7 +37,8 @@ def test_a_node_without_a_network_reaches_nothing(
     make_search: Callable[..., ClusterSearch], finished: Checkout
 ) -> None:
     """What the search above did not do would have been seen."""
-    search = make_search(finished, online=("transfer",), site=())
+    once = {"services": {"retries": 0}}
+    search = make_search(finished, online=("transfer",), site=(), change=once)
     process = search.start("results/small/known_quasars.parquet", "--retries", "0")
     search.await_job("known_quasars", "FAILED")
     search.kill()
