@@ -25,6 +25,7 @@ QUICK = (
     *("--slurm-init-seconds-before-status-checks", "1"),
     *("--latency-wait", "5"),
     *("--max-threads", "2"),
+    *("--max-jobs-per-timespan", "100/1s"),
 )
 _SNAKEMAKE = Path(__file__).with_name("quick_snakemake.py")
 #: Longest that a part of a search may take here [s].

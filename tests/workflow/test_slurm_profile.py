@@ -78,6 +78,7 @@ def run_with_profile(checkout: Checkout, environment: dict[str, str], *arguments
     return checkout.run(
         *(sys.executable, "-m", "snakemake", "--profile", "slurm", "--retries", "0"),
         *("--latency-wait", "1", "--slurm-init-seconds-before-status-checks", "1"),
+        *("--max-jobs-per-timespan", "100/1s"),
         *(*arguments, "--configfile", *checkout.overlays),
         environment=environment,
     )
