@@ -28,6 +28,7 @@ TRANSFER = "PartitionName=transfer Nodes=c2 Default=NO MaxTime=60 State=UP OverS
 #: is remembered until the tests end [s].
 SETTINGS = {"SlurmdTimeout": 6, "MinJobAge": 3600}
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol", "scancel")
+_PREFIX = "archipelago-slurm-"
 _MUNGE_SOCKET = Path("/run/munge/munge.socket.2")
 
 _Found = TypeVar("_Found")
@@ -51,9 +52,22 @@ def why_not(pattern: Path) -> str | None:
         return f"no pattern of a SLURM configuration at {pattern}"
     if os.geteuid() != 0:
         return "the daemons of SLURM need root"
+    _forget_dead_cluster()
     if (CONFIGURED / "slurm.conf").exists() or (CONFIGURED / "slurm.conf").is_symlink():
         return f"another SLURM is configured in {CONFIGURED}"
     return None
+
+
+def _forget_dead_cluster() -> None:
+    """Remove the links of a cluster of ours whose tests were killed, if nothing of it lives."""
+    links = [CONFIGURED / name for name in ("slurm.conf", "gres.conf")]
+    ours = [link for link in links if link.is_symlink() and _PREFIX in str(link.readlink())]
+    for state in {link.readlink().parent for link in ours}:
+        pids = (int(file.read_text().strip() or 0) for file in (state / "run").glob("*.pid"))
+        if any(pid and _alive(pid) for pid in pids):
+            return
+    for link in ours:
+        link.unlink()
 
 
 def _path() -> str:
@@ -88,7 +102,7 @@ class Cluster:
     # ------------------------------------------------------------------------------- life
 
     def __enter__(self) -> Cluster:
-        self.state = Path(tempfile.mkdtemp(prefix="archipelago-slurm-"))
+        self.state = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self.state.chmod(0o755)
         slurm = pwd.getpwnam("slurm")
         for name in ("state", "log", "run", "spool", *(f"spool/{node}" for node in NODES)):

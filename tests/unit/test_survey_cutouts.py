@@ -456,6 +456,7 @@ def test_one_bad_band_loses_the_object_with_its_reason(
         [1, "images", reason, "t1"]
     ]
     assert losses["detail"][0].startswith("band i: ")
+    assert ("services.sia.max_image_mb" in losses["detail"][0]) == (reason == "too large")
     assert manifest["status"].tolist() == ["ok", "ok", "lost", "lost", "lost"]
     assert manifest["reason"].tolist() == ["", "", reason, "not tried", "not tried"]
     assert manifest["url"].tolist()[3:] == ["", ""]

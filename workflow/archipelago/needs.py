@@ -19,7 +19,6 @@ CUDA_MB = 1400
 LEAST_MB = 200
 #: Time that a job of a cluster may take to start: Python, libraries from a cold network disk [min].
 START_MINUTES = 5.0
-
 #: Longest first time limit that is asked for [min]: partitions of a day are common, and the rules
 #: that take so long (train, cutouts, posteriors) go on at the next attempt where they stopped.
 MOST_MINUTES = 1440.0
@@ -47,7 +46,6 @@ class Needs:
     base_minutes : time limit without any input [min].
     minutes_per_input_mb : time limit per size of the input, and unit of work [min/MB].
     minutes_per_work : time limit per unit of work [min].
-
     left_on_disk : names of inputs that do not count: images that are mapped, not read.
 
     A unit of work is what else the time is in proportion to: an epoch of a training, an object

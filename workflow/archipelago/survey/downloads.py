@@ -177,7 +177,10 @@ class Downloads:
             if error.reason in _FINAL:
                 self._note_final(place, url, error)
             outage = error if _is_outage(error) else None
-            raise ImageFailedError(error.reason, error.what, error.attempts, outage) from error
+            detail = error.what
+            if error.reason == "too large":
+                detail += " (services.sia.max_image_mb: for services that send whole images)"
+            raise ImageFailedError(error.reason, detail, error.attempts, outage) from error
         if reader.piece is None:
             raise RuntimeError("the client has not judged the answer")
         sha256 = hashlib.sha256(body).hexdigest()
