@@ -222,7 +222,7 @@ class TapClient:
                 return there
             at = there
         # The standard asks for a redirection; the job itself says its number, too.
-        with self._reading_jobs():
+        with self._reading_jobs(at):
             check_xml(reply.body)
             number = parse_job(io.BytesIO(reply.body).read).jobid
             if not number:
@@ -236,8 +236,8 @@ class TapClient:
             _LOG.warning("the job could not be deleted at the service: %s", error)
 
     @contextmanager
-    def _reading_jobs(self) -> Iterator[None]:
-        """Turn whatever pyvo's reader of jobs raises into `ServiceError`."""
+    def _reading_jobs(self, url: str | None = None) -> Iterator[None]:
+        """Turn whatever pyvo's reader of jobs raises into `ServiceError`; ``url`` was asked."""
         try:
             with quiet_parsing():
                 yield
@@ -246,7 +246,7 @@ class TapClient:
         except Exception as error:  # it raises many kinds
             raise ServiceError(
                 f"the service answers with what is not a TAP job: {type(error).__name__}: {error}",
-                url=self.service.url,
+                url=url or self.service.url,
                 next_step="set services.tap.mode to sync",
             ) from error
 
