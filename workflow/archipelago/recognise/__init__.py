@@ -1,0 +1,1 @@
+"""Which objects look like quasars and lensed quasars, judged by their images alone."""

@@ -1,0 +1,1 @@
+"""Images of quasars and lensed quasars as this survey would show them."""
