@@ -24,19 +24,34 @@ include: "workflow/rules/catalogue.smk"
 include: "workflow/rules/known_quasars.smk"
 
 
-if SEARCH.cutouts_from_service:
+if SEARCH.cutouts_rule != "detect":
 
-    include: "workflow/rules/cutouts.smk"
+    include: f"workflow/rules/{SEARCH.cutouts_rule}.smk"
 
 
 if SEARCH.has_images:
 
     include: "workflow/rules/images.smk"
+
+
+if SEARCH.trains:
+
     include: "workflow/rules/learning.smk"
+
+
+if SEARCH.has_images:
+
+    include: "workflow/rules/features.smk"
     include: "workflow/rules/islands.smk"
+    include: "workflow/rules/similar.smk"
 
 
 include: "workflow/rules/sed.smk"
+
+
+if SEARCH.recognises:
+
+    include: "workflow/rules/recognise.smk"
 
 
 if SEARCH.has_lephare:

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import pytest
-from helpers.configuration import PAPER, shipped_config
+from helpers.configuration import PAPER, REPOSITORY, shipped_config
 
 from archipelago.base.errors import ConfigError
+from archipelago.config.search import Search
 from archipelago.learning.settings import LearningSettings
 
 
@@ -70,3 +71,27 @@ def test_all_faults_of_services_are_told_at_once() -> None:
 def test_addresses_end_without_a_slash() -> None:
     config = shipped_config(services={"sia": {"url": "https://example.org/sia/"}})
     assert config.services.sia.url == "https://example.org/sia"
+
+
+def test_simulated_quasars_are_left_out_where_none_are_wanted() -> None:
+    def search(**changes: Any) -> Search:
+        return Search.of(shipped_config(**changes), REPOSITORY)
+
+    whole = search()
+    assert whole.recognises and "recognise" in whole.evidence_rules
+    assert whole.candidates_input["evidence"] == "results/des_dr2/recognise/evidence.parquet"
+    assert "simulated quasars" not in whole.left_out
+    without = search(recognise={"n_simulated": 0})
+    assert not without.recognises and "recognise" not in without.evidence_rules
+    assert "evidence" not in without.candidates_input
+    assert without.left_out["simulated quasars"] == "recognise.n_simulated is 0"
+    no_images = search(images={"source": "none"})
+    assert not no_images.recognises and "simulated quasars" not in no_images.left_out
+    assert not Search.of(shipped_config("paper"), REPOSITORY).recognises
+
+
+def test_simulated_quasars_need_the_passband_of_every_image() -> None:
+    changes = {"images": {"bands": ["g", "r", "i", "z", "Y", "u"]}}
+    with pytest.raises(ConfigError, match="sed.passbands.u: is missing: quasars are simulated"):
+        shipped_config(**changes)
+    assert shipped_config(**changes, recognise={"n_simulated": 0}).images.bands[-1] == "u"

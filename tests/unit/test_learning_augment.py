@@ -113,6 +113,84 @@ def test_noise_keeps_its_level_and_colours_while_objects_fade() -> None:
     )
 
 
+def test_blur_of_an_oblong_image_is_each_axis_own() -> None:
+    images = blobs(2, side=28)[..., 4:24, :]
+    sigma = torch.full((2,), 1.5, dtype=torch.float64)
+    turned = augment.blur(images.transpose(2, 3), sigma).transpose(2, 3)
+    torch.testing.assert_close(augment.blur(images, sigma), turned, rtol=1e-12, atol=1e-15)
+
+
+def test_noise_is_whole_where_images_have_none() -> None:
+    removed = torch.zeros(32, 1, 24, 24, dtype=torch.bool)
+    removed[:, :, :12] = True
+    sigma = torch.full((32,), 0.5)
+    noisy = augment.add_noise(
+        torch.zeros(32, 5, 24, 24), sigma, generator(), noise_px=2.0, removed=removed
+    )
+    assert float(noisy[:, :, :12].std()) == pytest.approx(2.0, rel=0.02)
+    assert float(noisy[:, :, 12:].std()) == pytest.approx(1.0 / math.sqrt(1.25), rel=0.02)
+
+
+def test_sky_errors_are_constants_of_a_plane_and_bounded() -> None:
+    images = blobs(200)
+    added = augment.add_sky(images, 0.3, generator(), noise_px=2.0) - images
+    offset = added.mean(dim=(2, 3))
+    torch.testing.assert_close(added, offset[..., None, None].expand_as(added), rtol=0, atol=1e-9)
+    assert float(offset.abs().max()) <= 0.6
+    assert float(offset.std()) == pytest.approx(1.2 / math.sqrt(12.0), rel=0.05)
+    between_bands = torch.corrcoef(offset.T) - torch.eye(5)
+    assert float(between_bands.abs().max()) < 0.3
+
+
+def test_neighbours_vanish_from_half_of_the_images_in_all_bands() -> None:
+    images = torch.ones(2000, 5, 24, 24)
+    zero = torch.zeros(2000)
+    shown, removed = augment.without_neighbours(
+        images, zero + 2.0, zero - 1.0, generator(), radius_min_px=10.0
+    )
+    assert torch.equal(shown == 0, removed.expand_as(shown))
+    axis = torch.arange(24.0) - 11.5
+    radius = torch.hypot(axis[None, :] - 2.0, axis[:, None] + 1.0)
+    assert not removed[:, 0, radius <= 10.0].any()
+    of_image = removed.flatten(1).any(dim=1)
+    assert 0.45 < float(of_image.float().mean()) < 0.55
+    # What is removed is all that is farther than some radius.
+    least = torch.where(removed[:, 0], radius, math.inf).amin(dim=(1, 2))
+    most = torch.where(removed[:, 0], 0.0, radius).amax(dim=(1, 2))
+    assert (least > most).all()
+    assert float(least.min()) < 10.5
+    assert float(least[of_image].max()) > 15.5
+
+
+def test_a_view_without_neighbours_keeps_the_object_and_the_noise() -> None:
+    images = blobs(400, side=28, sigma=1.0).float() * 1000.0
+    images[:, :, :4] += 50.0
+    how = {"crop_px": 24, "shift_max_px": 2.0, "noise_max_sigma": 0.0, "blur_fwhm_max_px": 0.0}
+    plain = augment.physics_view(images, generator(), noise_px=1.0, **how)
+    alone = augment.physics_view(images, generator(), noise_px=1.0, mask_radius_min_px=8.0, **how)
+    y, x = torch.meshgrid(torch.arange(24.0) - 11.5, torch.arange(24.0) - 11.5, indexing="ij")
+    inside = torch.hypot(x, y) < 8.0 - 2.0 * math.sqrt(2.0)
+    torch.testing.assert_close(alone[..., inside], plain[..., inside], rtol=1e-6, atol=1e-5)
+    changed = (alone != plain).any(dim=1)  # where any band differs, all do
+    assert torch.equal(changed, (alone != plain).all(dim=1))
+    noise = alone.permute(0, 2, 3, 1)[changed]
+    assert float(noise.std()) == pytest.approx(1.0, abs=0.02)
+    assert float(noise.mean()) == pytest.approx(0.0, abs=0.02)
+
+
+def test_neither_sky_nor_mask_draws_where_it_is_off() -> None:
+    images = blobs(4).float()
+    how = {"crop_px": 24, "shift_max_px": 2.0, "noise_max_sigma": 1.0, "blur_fwhm_max_px": 2.0}
+    without = augment.physics_view(images, generator(), noise_px=1.0, **how)
+    settings = LearningSettings(
+        shift_max_px=2.0,
+        blur_fwhm_max_arcsec=2.0,
+        sky_offset_max_sigma=0.0,
+        mask_radius_min_arcsec=0.0,
+    )
+    assert torch.equal(augment.make_augmentation(settings, 1.0)(images, generator()), without)
+
+
 def test_paper_pixels_are_the_inputs_before_rotation() -> None:
     images = torch.arange(2 * 5 * 28 * 28, dtype=torch.float32).reshape(2, 5, 28, 28)
     view = augment.random_crop_shift_flip(images, generator(), crop_px=24, shift_max_px=2)
@@ -158,7 +236,10 @@ def test_views_follow_the_generator_alone(settings: LearningSettings) -> None:
     assert first.shape == (6, 5, 24, 24)
 
 
-@pytest.mark.parametrize("settings", [PAPER, LearningSettings(noise_max_sigma=0.0)])
+LINEAR = LearningSettings(noise_max_sigma=0.0, sky_offset_max_sigma=0.0, mask_radius_min_arcsec=0.0)
+
+
+@pytest.mark.parametrize("settings", [PAPER, LINEAR])
 def test_views_keep_colours(settings: LearningSettings) -> None:
     view = augment.make_augmentation(settings, 0.263)(blobs(16), generator())
     flux = view.sum(dim=(2, 3))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -116,6 +117,23 @@ def test_bad_pixels_and_planes(caplog: pytest.LogCaptureFixture) -> None:
     assert "4705 pixels in 2 images are not finite" in caplog.text
     assert "11 planes are constant" in caplog.text
     assert "2 images have no other plane" in caplog.text
+
+
+@pytest.mark.parametrize("side", [21, 28])
+def test_the_frames_median_is_torchs(side: int) -> None:
+    images = torch.from_numpy(sky(20)[..., :side].copy())
+    frame = torch.from_numpy(scaling._frame(28, side))
+    expected = images[:, :, frame].median(dim=-1).values
+    assert torch.equal(scaling._frame_median(images)[:, :, 0, 0], expected)
+
+
+def test_asinh_is_that_of_torch_for_any_size() -> None:
+    size = torch.logspace(-12, 37, 5000)
+    values = torch.cat([-size, torch.zeros(1), size.clamp_max(1e19)])
+    expected = torch.asinh(values.double()).clamp_min(-math.asinh(1e19))
+    found = scaling._asinh(values)
+    torch.testing.assert_close(found.double(), expected, rtol=3e-7, atol=3e-7)
+    assert torch.equal(found[:5000].flip(0).sort().values, found[:5000].flip(0))
 
 
 def test_record_goes_there_and_back() -> None:

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import signal
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def test_lightly_loss_is_nt_xent() -> None:
     logits.fill_diagonal_(-torch.inf)
     target = (torch.arange(12) + 6) % 12
     expected = torch.nn.functional.cross_entropy(logits, target)
-    assert float(training.NTXentLoss(0.1)(one, other)) == pytest.approx(float(expected), rel=1e-12)
+    assert float(compat.NTXentLoss(0.1)(one, other)) == pytest.approx(float(expected), rel=1e-12)
     assert torch.version.cuda is not None or compat.DECLARED is not None
 
 
@@ -319,6 +320,89 @@ def test_out_of_memory_halves_the_batch(
         model, _ = fit(make_images(), tmp_path)
     assert model.record["batch_size"] == 4
     assert "out of memory with batches of 8: training anew with 4" in caplog.text
+
+
+def lacking_memory(monkeypatch: pytest.MonkeyPatch, largest: int) -> list[int]:
+    """Let batches of more than ``largest`` fail; return the sizes that were tried."""
+    step = training._Run._step
+    tried: list[int] = []
+
+    def small_device(self: Any, batch: torch.Tensor, rate: float) -> None:
+        tried.append(len(batch))
+        if len(batch) > largest:
+            raise torch.OutOfMemoryError("too much")
+        step(self, batch, rate)
+
+    monkeypatch.setattr(training._Run, "_step", small_device)
+    return tried
+
+
+def test_a_halved_training_is_that_of_the_smaller_batch_and_resumes_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = make_images()
+    expected, history = fit(images, tmp_path / "a", dataclasses.replace(SMALL, batch_size=2))
+    tried = lacking_memory(monkeypatch, 2)
+    halved, history_halved = fit(images, tmp_path / "b")
+    assert tried[:3] == [8, 4, 2]
+    assert same(expected, halved)
+    assert history.equals(history_halved)
+    with monkeypatch.context() as patch:
+        break_after(patch, 15, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(training.TrainingInterruptedError):
+            fit(images, tmp_path / "c")
+    tried.clear()
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        resumed, _ = fit(images, tmp_path / "c")
+    assert set(tried) == {2}
+    assert "going on from" in caplog.text
+    assert same(expected, resumed)
+
+
+def test_what_a_failed_batch_held_is_freed_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive: list[bool] = []
+    step = training._Run._step
+
+    def small_device(self: Any, batch: torch.Tensor, rate: float) -> None:
+        if len(batch) > 4:
+            held.append(weakref.ref(batch))
+            raise torch.OutOfMemoryError("too much")
+        alive.append(held[0]() is not None)
+        step(self, batch, rate)
+
+    monkeypatch.setattr(training._Run, "_step", small_device)
+    fit(make_images(), tmp_path)
+    assert alive
+    assert not any(alive)
+
+
+def test_no_memory_for_two_images_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking_memory(monkeypatch, 1)
+    with pytest.raises(training.TrainingMemoryError, match="CPU.*out of memory with batches of 2"):
+        fit(make_images(), tmp_path)
+
+
+def test_precision_follows_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        assert devices.pick_precision("auto", CPU) is expected
+    assert devices.pick_precision("float32", CPU) is torch.float32
+    assert "bfloat16" in devices.describe(CPU, torch.bfloat16)
+
+
+def test_bfloat16_is_the_same_twice(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SMALL, precision="bfloat16", epochs_max=2)
+    one, _ = fit(make_images(), tmp_path / "a", settings)
+    two, _ = fit(make_images(), tmp_path / "b", settings)
+    assert same(one, two)
+    assert one.record["precision"] == "bfloat16"
 
 
 def test_small_images_are_refused(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_null_takes_a_band_out(name: str) -> None:
         "sed": {"passbands": {name: None}, "fit": {"model_error": {"star": {name: None}}}},
     }
     overlay["photometry"] |= {"bands": [b for b in "grizYJK" if b != name], "cuts": []}
+    overlay["images"] = {"bands": [b for b in "grizY" if b != name]}
     config = load_config(merged(shipped(), overlay))
     for named in (
         *(config.survey.bands, config.photometry.depths, config.sed.passbands),

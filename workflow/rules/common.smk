@@ -97,6 +97,15 @@ def each_seed(name):
     return SEARCH.each_seed(name)
 
 
+def evidence_so_far(wildcards):
+    """The fullest table of evidence there is by now, which is not waited for."""
+    if CONFIG.target is None:
+        raise WorkflowError(
+            'no object is asked for: add --config target=<id>, or target="ra,dec" in degrees'
+        )
+    return SEARCH.evidence_so_far
+
+
 def source_file(path):
     """Path of a file of the repository, or of the user, named in the configuration."""
     return str(SEARCH.resolve(path))

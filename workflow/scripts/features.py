@@ -13,7 +13,7 @@ from archipelago.learning.model import load_model
 from archipelago.learning.store import save_features
 
 log_to(snakemake.log[0])
-images = load_images(snakemake.input.images)
+images = load_images(snakemake.input.images, memory_map=True)
 features = compute_features(
     load_model(snakemake.input.model),
     images,

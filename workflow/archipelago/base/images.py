@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from archipelago.base.arrays import open_arrays
+from archipelago.base.arrays import map_array, open_arrays
 from archipelago.base.errors import DataError, InputError
 from archipelago.base.files import REMAKE, atomic_path
 
@@ -178,7 +178,7 @@ def load_images(path: str | Path, *, memory_map: bool = False) -> ImageSet:
             )
         small = {name: archive[name] for name in _MEMBERS[1:]}
         asked = str(archive["asked"]) if "asked" in archive else ""
-        images = _map_member(Path(path), "images.npy") if memory_map else archive["images"]
+        images = map_array(path, "images") if memory_map else archive["images"]
     loaded = ImageSet(
         images if images.dtype == np.float32 else images.astype(np.float32),
         small["ids"].astype(np.int64),
@@ -189,34 +189,3 @@ def load_images(path: str | Path, *, memory_map: bool = False) -> ImageSet:
     )
     loaded.check(path)
     return loaded
-
-
-def _map_member(path: Path, name: str) -> NDArray[np.float32]:
-    """Map an array that lies uncompressed in a zip file."""
-    with zipfile.ZipFile(path) as archive:
-        entry = archive.getinfo(name)
-    if entry.compress_type != zipfile.ZIP_STORED:
-        with np.load(path, allow_pickle=False) as compressed:
-            return compressed[name.removesuffix(".npy")]
-    with path.open("rb") as stream:
-        # A local header is 30 bytes, then the name and the extra field, whose
-        # lengths it holds; the central directory's may differ (PKZIP APPNOTE 4.3.7).
-        stream.seek(entry.header_offset)
-        head = stream.read(30)
-        stream.seek(
-            entry.header_offset
-            + 30
-            + int.from_bytes(head[26:28], "little")
-            + int.from_bytes(head[28:30], "little")
-        )
-        version = npy.read_magic(stream)
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read_header(stream)
-        offset = stream.tell()
-    if dtype.hasobject:
-        raise ValueError("arrays of objects are not read")
-    if 0 in shape:
-        return np.empty(shape, dtype)
-    return np.memmap(
-        path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C"
-    )

@@ -37,7 +37,7 @@ def log_to(path: str | Path | None) -> None:
     root.handlers[:] = [handler]
     logging.captureWarnings(True)
     warnings.simplefilter("default")
-    for noisy in ("matplotlib", "numba", "urllib3", "httpx", "PIL"):
+    for noisy in ("matplotlib", "numba", "urllib3", "httpx", "PIL", "faiss"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
     def report(

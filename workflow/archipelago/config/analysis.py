@@ -40,7 +40,22 @@ class Learning(Section):
     noise_max_sigma: float = key(
         "most noise added, in units of the image's own", unit="sigma", ge=0, le=10
     )
-    blur_fwhm_max_arcsec: float = key("most blur added (FWHM)", unit="arcsec", ge=0, le=5)
+    sky_offset_max_sigma: float = key(
+        "largest error of the sky added to each band, over the noise per pixel", ge=0, le=10
+    )
+    blur_fwhm_max_arcsec: float = key(
+        "most blur added (FWHM): the square root of the difference of the squares of the survey's "
+        "worst and best seeing, or less",
+        unit="arcsec",
+        ge=0,
+        le=5,
+    )
+    mask_radius_min_arcsec: float = key(
+        "least distance from which neighbours are replaced by noise in half of the views; 0: never",
+        unit="arcsec",
+        ge=0,
+        le=100,
+    )
     channels: list[Annotated[int, Field(ge=1, le=8192)]] = key(
         "channels of each convolution; the last is the number of features", min_length=1
     )
@@ -50,7 +65,12 @@ class Learning(Section):
     head: list[Annotated[int, Field(ge=1, le=8192)]] = key(
         "widths of the projection head's layers", min_length=1
     )
+    method: Literal["nt_xent", "vicreg", "moco"] = key(
+        "NT-Xent within a batch (SimCLR); VICReg; or NT-Xent against a momentum teacher"
+    )
     temperature: float = key("of the NT-Xent loss", ge=1e-3, le=10)
+    teacher_momentum: float = key("part of moco's teacher that stays in a step", ge=0, le=1)
+    queue_size: int = key("most earlier projections that moco tells from", ge=0, le=1_048_576)
     optimiser: Literal["adamw", "sgd"] = key("how weights are moved")
     learning_rate: float = key("largest step", ge=1e-8, le=10)
     momentum: float = key("of sgd", ge=0, le=0.9999)
@@ -66,7 +86,17 @@ class Learning(Section):
     precision: Literal["auto", "float32", "bfloat16"] = key(
         "auto: bfloat16 on a GPU, and on a CPU that is good at it; else float32"
     )
+    devices_per_seed: int = key(
+        "GPUs that one seed is trained on together; seeds train beside each other anyway",
+        ge=1,
+        le=64,
+    )
     feature_views: Literal[1, 8] = key("8: features averaged over quarter turns and flips; 1: not")
+    model: str | None = key(
+        "networks trained before, in place of training: a model.pt, with {seed} in its path where "
+        "there is one per seed; null: train",
+        None,
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Learning:
@@ -98,6 +128,9 @@ class Hdbscan(Section):
     space: Literal["features", "pca", "umap5", "map"] = key(
         "where clusters are sought: features, their principal components, a 5-D UMAP, the 2-D map"
     )
+    selection: Literal["eom", "leaf"] = key(
+        "eom: the islands of most excess of mass, few and large; leaf: the smallest of the tree"
+    )
     n_components: int = key("principal components, where space is pca", ge=1, le=1024)
     n_neighbors: int = key("neighbours, where space is umap5", ge=2, le=1000)
     random_state: int = key("seed, where space is umap5", ge=0, le=2**31 - 1)
@@ -108,13 +141,30 @@ class Islands(Section):
 
     map: Map = key("the 2-D map of each seed")
     hdbscan: Hdbscan = key("clusters of each seed")
+    consensus: Literal["joined", "co_association"] = key(
+        "joined: islands of all seeds' features side by side; co_association: objects that most "
+        "seeds put on one island"
+    )
     consensus_threshold: Fraction = key(
-        "share of the seeds in which two objects must be together to share an island"
+        "share of the seeds in which two objects must be together to share an island, where "
+        "consensus is co_association"
     )
     k_neighbours: int = key(
         "known quasars that an object's similarity is the mean of", ge=1, le=1000
     )
     centre: bool = key("whether the mean feature is subtracted before similarity is taken")
+
+
+class Recognise(Section):
+    """Simulated quasars that images are compared with."""
+
+    n_simulated: int = key(
+        "simulated quasars, and as many lensed ones; 0: left out", ge=0, le=1_000_000
+    )
+    seed: int = key("of everything random in them", ge=0, le=2**31 - 1)
+    n_components: int = key(
+        "principal components of each seed's features that are compared", ge=1, le=1024
+    )
 
 
 class Span(Section):
@@ -358,6 +408,9 @@ class Candidates(Section):
     weight_island: float = key(
         "factor on the log ratio from known quasars on the island", ge=0, le=10
     )
+    weight_images: float = key(
+        "factor on the log ratio from likeness to simulated quasars", ge=0, le=10
+    )
     max_learning: float = key("most that images add or take away", unit="nats", ge=0, le=50)
     prior_known: float = key(
         "weight of the prior that images say nothing", unit="known quasars", gt=0, le=1000
@@ -456,6 +509,15 @@ class Report(Section):
         if self.listed < self.candidates:
             raise ValueError("listed must be at least candidates")
         return self
+
+
+class Similar(Section):
+    """The objects most like one of the search."""
+
+    n: int = key("objects shown", ge=1, le=1000)
+    match_radius_arcsec: float = key(
+        "largest distance of an object from a position asked for", unit="arcsec", gt=0, le=3600
+    )
 
 
 class Truth(Section):

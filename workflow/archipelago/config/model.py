@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pydantic import field_validator
+
+from archipelago.base.errors import ConfigError
+from archipelago.base.targets import parse_target
 from archipelago.config.analysis import (
     Candidates,
     Islands,
@@ -9,8 +15,10 @@ from archipelago.config.analysis import (
     Lephare,
     Posteriors,
     PublishedFit,
+    Recognise,
     Report,
     Sed,
+    Similar,
     Truth,
 )
 from archipelago.config.base import Section, key
@@ -39,6 +47,7 @@ class Config(Section):
     images: Images = key("image cutouts")
     learning: Learning = key("contrastive learning on the cutouts")
     islands: Islands = key("maps of the features, and islands on them")
+    recognise: Recognise = key("simulated quasars that images are compared with")
     sed: Sed = key("spectral energy distributions")
     candidates: Candidates = key("how evidence is combined into one rank")
     posteriors: Posteriors = key("posteriors of the shortlist")
@@ -46,4 +55,20 @@ class Config(Section):
     published_fit: PublishedFit = key("the published search's own fits, of some objects")
     report: Report = key("the report")
     truth: Truth = key("a table of the truth to measure the ranking against")
+    similar: Similar = key("the objects most like one")
+    target: int | str | None = key(
+        "object that `snakemake similar` starts from: identifier, or right ascension and "
+        "declination [deg] with a comma between; null: none",
+        None,
+    )
     services: Services = key("addresses and manners; they change no result")
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_object(cls, target: Any) -> Any:
+        if target is not None:
+            try:
+                parse_target(str(target))
+            except ConfigError as error:
+                raise ValueError(f"{error.what}; {error.next_step}") from None
+        return target

@@ -41,8 +41,10 @@ def check_across(sections: Mapping[str, Any], folder: Path | None) -> list[Broke
         (("images",), _fields_for_every_band),
         (("known_quasars", "catalogue"), _known_in_catalogue),
         (("survey", "photometry", "images"), _band_names),
+        (("images", "sed", "recognise"), _images_have_passbands),
         (("posteriors",), _shards),
         (("sed", "lephare"), _star_templates),
+        (("learning",), _a_model_per_seed),
     ):
         if all(name in sections for name in needs):
             broken += rule(*(sections[name] for name in needs))
@@ -114,6 +116,19 @@ def _bands_have_passbands(photometry: Any, sed: Any) -> Iterator[Broken]:
             yield f"sed.passbands.{band}", None, "is missing: every band needs its passband"
 
 
+def _images_have_passbands(images: Any, sed: Any, recognise: Any) -> Iterator[Broken]:
+    if images.source == "none" or not recognise.n_simulated:
+        return
+    for band in images.bands:
+        if band not in sed.passbands:
+            yield (
+                f"sed.passbands.{band}",
+                None,
+                "is missing: quasars are simulated in every band of images.bands; add the "
+                "passband, or set recognise.n_simulated to 0",
+            )
+
+
 def _one_origin(survey: Any, catalogue: Any, images: Any) -> Iterator[Broken]:
     if catalogue.file is not None and images.source == "fields":
         yield (
@@ -154,6 +169,21 @@ def _shards(posteriors: Any) -> Iterator[Broken]:
         )
 
 
+def model_file(model: str, seed: int | str) -> str:
+    """Return the file of one seed's network, from ``learning.model``."""
+    return model.replace("{seed}", str(seed))
+
+
+def _a_model_per_seed(learning: Any) -> Iterator[Broken]:
+    if learning.model is not None and "{seed}" not in learning.model and len(learning.seeds) > 1:
+        yield (
+            "learning.model",
+            repr(learning.model),
+            f"one network for {len(learning.seeds)} seeds, which would count it as often; put "
+            "{seed} into the path, or set learning.seeds to the one that it was trained with",
+        )
+
+
 def _files(sections: Mapping[str, Any], folder: Path) -> Iterator[Broken]:
     catalogue, images = sections.get("catalogue"), sections.get("images")
     own_catalogue = catalogue.file if catalogue is not None else None
@@ -173,6 +203,12 @@ def _files(sections: Mapping[str, Any], folder: Path) -> Iterator[Broken]:
             wanted.append(("known_quasars.file", known.file))
     if own_catalogue:
         wanted.append(("catalogue.file", own_catalogue))
+    if images is not None and images.source == "file":
+        wanted.append(("images.file", images.file))
+    if "learning" in sections and sections["learning"].model is not None:
+        learning = sections["learning"]
+        names = dict.fromkeys(model_file(learning.model, seed) for seed in learning.seeds)
+        wanted += [("learning.model", name) for name in names]
     if own_images:
         wanted += [(f"images.fields.{band}", path) for band, path in own_images.items()]
     for name, file_key in (("sed", "dwarf_colours"), ("truth", "file"), ("lephare", "data")):

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from archipelago.base.targets import parse_target
 from archipelago.config.model import Config
-from archipelago.config.rules import find_file
+from archipelago.config.rules import find_file, model_file
 from archipelago.tiles import Tile, footprint_tiles
 
 #: The one tile of objects that were detected in a user's own images.
@@ -55,14 +56,17 @@ class Search:
 
     @property
     def cutouts_rule(self) -> str:
-        """The rule that makes the cutouts of a tile."""
-        return "cutouts" if self.cutouts_from_service else "detect"
+        """The rule that makes the cutouts of a tile; the file with it is named alike."""
+        return {"service": "cutouts", "file": "own_cutouts"}.get(
+            self.config.images.source, "detect"
+        )
 
     @property
     def evidence_rules(self) -> list[str]:
         """The rules that make the evidence on the candidates."""
         rules = ["sed", "known_quasars"]
         rules += ["islands"] if self.has_images else []
+        rules += ["recognise"] if self.recognises else []
         return [*rules, "lephare"] if self.has_lephare else rules
 
     @property
@@ -71,9 +75,33 @@ class Search:
         return self.config.images.source != "none"
 
     @property
+    def recognises(self) -> bool:
+        """Whether images are compared with those of simulated quasars."""
+        return self.has_images and self.config.recognise.n_simulated > 0
+
+    @property
     def cutouts_from_service(self) -> bool:
         """Whether cutouts are asked for from the image service."""
         return self.config.images.source == "service"
+
+    @property
+    def trains(self) -> bool:
+        """Whether networks are trained; else there are some already."""
+        return self.has_images and self.config.learning.model is None
+
+    def model(self, seed: int | str) -> str:
+        """Path of the network of one seed: trained by this search, or before it."""
+        given = self.config.learning.model
+        if given is None:
+            return self.path(f"learning/seed-{seed}/model.pt")
+        return str(self.resolve(model_file(given, seed)))
+
+    @property
+    def given_models(self) -> list[str]:
+        """Paths of the networks trained before this search; none where it trains its own."""
+        if not self.has_images or self.trains:
+            return []
+        return list(dict.fromkeys(self.model(seed) for seed in self.config.learning.seeds))
 
     @property
     def has_lephare(self) -> bool:
@@ -96,6 +124,10 @@ class Search:
         left: dict[str, str] = {}
         if not self.has_images:
             left["images, features and islands"] = "images.source is none"
+        elif not self.trains:
+            left["training"] = "learning.model is set"
+        if self.has_images and not self.recognises:
+            left["simulated quasars"] = "recognise.n_simulated is 0"
         if not self.has_lephare:
             left["LePHARE"] = "lephare.data is not set"
         return left
@@ -186,9 +218,23 @@ class Search:
         if self.has_images:
             wanted["islands"] = self.path("islands/islands.parquet")
             wanted["enrichment"] = self.path("islands/enrichment.csv")
+        if self.recognises:
+            wanted["evidence"] = self.path("recognise/evidence.parquet")
         if self.has_lephare:
             wanted["lephare"] = self.path("sed/lephare.parquet")
         return wanted
+
+    @property
+    def similar_folder(self) -> str:
+        """Folder, within the run, of the objects like the one asked for."""
+        target = self.config.target
+        return "similar/" + ("none" if target is None else parse_target(target).name)
+
+    @property
+    def evidence_so_far(self) -> list[str]:
+        """The fullest table there is by now of what is known of the objects; none before that."""
+        names = ("candidates.parquet", "islands/islands.parquet")
+        return [path for path in map(self.path, names) if Path(path).is_file()][:1]
 
     @property
     def report_input(self) -> dict[str, str | list[str]]:
@@ -205,7 +251,10 @@ class Search:
         }
         if self.has_images:
             wanted["images"] = self.path("images.npz")
+            for name in ("retrieval", "stability", "agreement"):
+                wanted[name] = self.path(f"islands/{name}.csv")
             wanted["maps"] = self.each_seed("islands/seed-{seed}/map.parquet")
+        if self.trains:
             wanted["histories"] = self.each_seed("learning/seed-{seed}/history.csv")
         if self.has_truth:
             wanted["recall"] = self.path("recall.csv")

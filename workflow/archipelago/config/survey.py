@@ -253,8 +253,13 @@ ASKED_OF_SERVICE = (
 class Images(Section):
     """Image cutouts."""
 
-    source: Literal["service", "fields", "none"] = key(
-        "service: ask the image service; fields: images of one's own; none: go without images"
+    source: Literal["service", "file", "fields", "none"] = key(
+        "service: ask the image service; file: cutouts of one's own; fields: images of one's own, "
+        "in which objects are detected; none: go without images"
+    )
+    file: str | None = key(
+        "npz with images, ids, bands, pixel_scale_arcsec and zero_point_ab, where source is file",
+        None,
     )
     bands: list[Identifier] = key("bands of the cutouts, in the order of the array", min_length=1)
     size_px: int = key("side of a cutout", unit="px", ge=8, le=512)
@@ -286,6 +291,12 @@ class Images(Section):
         "band: FITS image or cube, where source is fields", default_factory=dict
     )
     detect: Detection = key("how sources are found in fields", default_factory=Detection)
+
+    @model_validator(mode="after")
+    def _file_where_wanted(self) -> Images:
+        if self.source == "file" and self.file is None:
+            raise ValueError("source is file, but no file is named")
+        return self
 
     def asked_of_service(self) -> dict[str, Any]:
         """Return what is asked of an image service, as plain values by key."""

@@ -26,7 +26,7 @@ Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 def make_augmentation(settings: LearningSettings, pixel_scale_arcsec: float) -> Augmentation:
     """Return the random view that the settings ask for.
 
-    The blur's width is given on the sky, so the pixel scale [arcsec] counts.
+    Blur and mask are given on the sky, so the pixel scale [arcsec] counts.
     """
     if settings.augmentation == "paper":
         return lambda images, generator: paper_view(
@@ -38,7 +38,9 @@ def make_augmentation(settings: LearningSettings, pixel_scale_arcsec: float) -> 
         crop_px=settings.crop_px,
         shift_max_px=settings.shift_max_px,
         noise_max_sigma=settings.noise_max_sigma,
+        sky_offset_max_sigma=settings.sky_offset_max_sigma,
         blur_fwhm_max_px=settings.blur_fwhm_max_arcsec / pixel_scale_arcsec,
+        mask_radius_min_px=settings.mask_radius_min_arcsec / pixel_scale_arcsec,
         noise_px=noise_per_pixel(settings),
     )
 
@@ -193,23 +195,33 @@ def blur(images: torch.Tensor, sigma_px: torch.Tensor) -> torch.Tensor:
     images : (n, band, y, x).
     sigma_px : (n,) standard deviations; 0 leaves an image as it is.
     """
-    for axis in (-1, -2):
-        side = images.shape[axis]
-        offset = torch.arange(side, device=images.device, dtype=images.dtype)
-        distance2 = (offset[:, None] - offset[None, :]).square()
-        # A width of 0 gives exp(-huge) = 0 beside the diagonal's exp(0) = 1.
-        weight = torch.exp(-0.5 * distance2 / sigma_px.clamp_min(1e-3).square()[:, None, None])
-        # Columns sum to 1: the light of each input pixel is shared out completely.
-        weight = weight / weight.sum(dim=1, keepdim=True)
-        if axis == -1:
-            images = images @ weight.transpose(1, 2)[:, None]
-        else:
-            images = weight[:, None] @ images
-    return images
+    n, bands, height, width = images.shape
+    along_x = _blur_weights(width, sigma_px)
+    along_y = along_x if height == width else _blur_weights(height, sigma_px)
+    # All bands of an image in one product per axis, each over the last axis.
+    rows = images.reshape(n, bands * height, width).bmm(along_x.transpose(1, 2))
+    columns = rows.view(n, bands, height, width).transpose(2, 3).reshape(n, bands * width, height)
+    done = columns.bmm(along_y.transpose(1, 2)).view(n, bands, width, height)
+    return done.transpose(2, 3)
+
+
+def _blur_weights(side: int, sigma_px: torch.Tensor) -> torch.Tensor:
+    """Return what each pixel (second) gives to each (first) along an axis, (n, side, side)."""
+    offset = torch.arange(side, device=sigma_px.device, dtype=sigma_px.dtype)
+    distance2 = (offset[:, None] - offset[None, :]).square()
+    # A width of 0 gives exp(-huge) = 0 beside the diagonal's exp(0) = 1.
+    weight = torch.exp(-0.5 * distance2 / sigma_px.clamp_min(1e-3).square()[:, None, None])
+    # Columns sum to 1: the light of each input pixel is shared out completely.
+    return weight / weight.sum(dim=1, keepdim=True)
 
 
 def add_noise(
-    images: torch.Tensor, sigma: torch.Tensor, generator: torch.Generator, *, noise_px: float
+    images: torch.Tensor,
+    sigma: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    noise_px: float,
+    removed: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Show the images as a shallower exposure would, at the same noise.
 
@@ -221,10 +233,65 @@ def add_noise(
     ----------
     images : (n, band, y, x) in units where each band's noise is ``noise_px``.
     sigma : (n,) added noise over own noise.
+    removed : (n, 1, y, x) bool, where the images have no noise of their own: there it is
+        added too.
     """
     factor = sigma[:, None, None, None]
+    total = torch.sqrt(1.0 + factor.square())
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    return (images + noise_px * factor * noise) / torch.sqrt(1.0 + factor.square())
+    added = factor if removed is None else torch.where(removed, total, factor)
+    return noise.mul_(noise_px * added).add_(images).div_(total)
+
+
+def add_sky(
+    images: torch.Tensor, offset_max_sigma: float, generator: torch.Generator, *, noise_px: float
+) -> torch.Tensor:
+    """Add a constant of its own to each plane, as a sky that was subtracted a little wrong.
+
+    What stands out from the sky, and so its colours, is unchanged.
+
+    Parameters
+    ----------
+    images : (n, band, y, x) in units where each band's noise is ``noise_px``.
+    offset_max_sigma : largest constant, of either sign, over the noise of a pixel.
+    """
+    n, bands = images.shape[:2]
+    most = offset_max_sigma * noise_px
+    offset = _uniform(n * bands, -most, most, generator, images)
+    return images + offset.view(n, bands, 1, 1)
+
+
+def without_neighbours(
+    images: torch.Tensor,
+    shift_x_px: torch.Tensor,
+    shift_y_px: torch.Tensor,
+    generator: torch.Generator,
+    *,
+    radius_min_px: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Remove what is far from the object in half of the images, the same in all bands.
+
+    Parameters
+    ----------
+    images : (n, band, y, x), square.
+    shift_x_px, shift_y_px : (n,) place of the object, from the centre.
+    radius_min_px : the radius that is kept is drawn between this and that of the corners.
+
+    Returns
+    -------
+    images : 0, the sky, where something was removed.
+    removed : (n, 1, y, x) bool.
+    """
+    n, side = len(images), images.shape[-1]
+    chosen = _coin(n, generator, images)
+    corner = max(side / math.sqrt(2.0), radius_min_px)
+    radius = _uniform(n, radius_min_px, corner, generator, images)
+    radius2 = torch.where(chosen, radius.square(), math.inf)
+    axis = torch.arange(side, device=images.device, dtype=images.dtype) - (side - 1) / 2
+    x2 = (axis[None, :] - shift_x_px[:, None]).square()
+    y2 = (axis[None, :] - shift_y_px[:, None]).square()
+    removed = (x2[:, None, :] + y2[:, :, None] > radius2[:, None, None])[:, None]
+    return images * ~removed, removed
 
 
 def physics_view(
@@ -236,11 +303,14 @@ def physics_view(
     noise_max_sigma: float,
     blur_fwhm_max_px: float,
     noise_px: float | None,
+    sky_offset_max_sigma: float = 0.0,
+    mask_radius_min_px: float = 0.0,
 ) -> torch.Tensor:
     """Return a view that the same object could have given on another night.
 
     Any orientation and parity, a position off by up to ``shift_max_px`` (parts of a
-    pixel too), worse seeing, less depth.
+    pixel too), worse seeing, less depth, a sky subtracted a little wrong in each band;
+    and, in half of the views, without its neighbours, of which it is independent.
 
     Parameters
     ----------
@@ -250,8 +320,11 @@ def physics_view(
     shift_max_px : largest shift per axis [px].
     noise_max_sigma : largest added noise, in units of each band's own.
     blur_fwhm_max_px : largest width of the added blur [px].
-    noise_px : noise of ``images`` per pixel, or None where it is not known: none is
-        added then.
+    noise_px : noise of ``images`` per pixel, or None where it is not known: no noise and
+        no sky is added then, and no neighbour removed, as both are told in its units.
+    sky_offset_max_sigma : largest error of the sky, over the noise per pixel.
+    mask_radius_min_px : least distance from the object at which neighbours are replaced
+        by noise [px]; 0: they never are.
     """
     n = len(images)
     angle = _uniform(n, 0.0, 2.0 * math.pi, generator, images)
@@ -262,9 +335,18 @@ def physics_view(
     if blur_fwhm_max_px > 0:
         fwhm_px = _uniform(n, 0.0, blur_fwhm_max_px, generator, images)
         view = blur(view, fwhm_px / _FWHM_TO_SIGMA)
-    if noise_max_sigma > 0 and noise_px is not None:
+    if noise_px is None:
+        return view
+    removed = None
+    if mask_radius_min_px > 0:
+        view, removed = without_neighbours(
+            view, shift_x, shift_y, generator, radius_min_px=mask_radius_min_px
+        )
+    if noise_max_sigma > 0 or removed is not None:
         sigma = _uniform(n, 0.0, noise_max_sigma, generator, images)
-        view = add_noise(view, sigma, generator, noise_px=noise_px)
+        view = add_noise(view, sigma, generator, noise_px=noise_px, removed=removed)
+    if sky_offset_max_sigma > 0:
+        view = add_sky(view, sky_offset_max_sigma, generator, noise_px=noise_px)
     return view
 
 

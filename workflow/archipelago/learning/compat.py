@@ -39,3 +39,5 @@ DECLARED = declare_operators()
 # By name, as imports would be sorted before the declarations.
 ProjectionHead = import_module("lightly.models.modules.heads").ProjectionHead
 NTXentLoss = import_module("lightly.loss.ntx_ent_loss").NTXentLoss
+VICRegLoss = import_module("lightly.loss.vicreg_loss").VICRegLoss
+update_momentum = import_module("lightly.models.utils").update_momentum

@@ -14,22 +14,28 @@ import torch.utils.deterministic
 _LOG = logging.getLogger(__name__)
 
 
-def pick_device() -> torch.device:
-    """Return the first CUDA device, or the CPU where there is none."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+def pick_device(turn: int = 0) -> torch.device:
+    """Return a CUDA device, or the CPU where there is none.
+
+    Of several devices that of number ``turn``, counted round: jobs beside each other take
+    one each if they give numbers in a row, such as seeds.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", turn % torch.cuda.device_count())
 
 
 def pick_precision(asked: str, device: torch.device) -> torch.dtype:
     """Return the number type of the training's products.
 
-    ``auto`` is bfloat16 on GPUs that have it and on CPUs with matrix units (AMX),
-    float32 elsewhere. Weights, loss and features are float32 in any case.
+    ``auto`` is bfloat16 on GPUs that have it and on CPUs that multiply it (AMX, AVX-512
+    BF16), float32 elsewhere. Weights, loss and features are float32 in any case.
     """
     if asked == "auto":
         if device.type == "cuda":
             fast = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            fast = torch.cpu._is_amx_tile_supported()
+            fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[asked]
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+#: Difference of cosines of doubles that is still rounding.
+_ROUNDING = 1e-12
+
 
 def alignment(one: torch.Tensor, other: torch.Tensor) -> float:
     """Return the mean squared distance of two views' directions; small is good.
@@ -54,3 +57,22 @@ def rank_me(features: torch.Tensor) -> float:
         return 0.0
     share = values / total + 1e-7
     return float(torch.exp(-(share * share.log()).sum()))
+
+
+def consistency(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Return the share of first views whose nearest second view is of the same image.
+
+    Augmentation consistency: how well features tell an image, seen anew, from all
+    others. Nearest by the cosine. The own view must be nearer than every other, so
+    that features that are all the same give 0. Between 0 and 1; chance gives 1/n.
+
+    Parameters
+    ----------
+    one, other : (n, d) features of two independent views of the same n images; n
+        at least 1. One image has no other to be confused with: the result is 1.
+    """
+    one, other = (functional.normalize(views.double(), dim=1) for views in (one, other))
+    cosines = one @ other.T
+    own = cosines.diagonal().clone()
+    nearest_other = cosines.fill_diagonal_(-torch.inf).amax(dim=1)
+    return float((own > nearest_other + _ROUNDING).double().mean())

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import logging
 import math
 import pickle
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from archipelago.base.arrays import forget_pages
 from archipelago.base.errors import ConfigError, InputError
 from archipelago.base.files import REMAKE, atomic_path, reading
 from archipelago.base.images import ImageSet
@@ -20,10 +23,16 @@ from archipelago.learning.network import Network, make_network
 from archipelago.learning.scaling import Scaling
 from archipelago.learning.settings import LearningSettings
 
+_LOG = logging.getLogger(__name__)
+
 #: Goes up when files of an earlier version can no longer be read.
 FORMAT = 1
 #: Relative difference of pixel scale or zero point that still counts as the same.
 _SAME = 1e-3
+_REMAKE = (
+    "train again (delete the file and run the rule train), or name a model.pt that the rule train "
+    "wrote in learning.model"
+)
 
 
 @dataclasses.dataclass
@@ -37,7 +46,8 @@ class Model:
     scaling : how images become network input.
     record : plain values: bands, pixel_scale_arcsec, zero_point_ab, size_px, settings,
         scaling, seed, versions, training_set (SHA-256), n_images, n_usable, batch_size,
-        epochs, device, precision, ended (why the training ended).
+        epochs, device, precision, ended (why the training ended), consistency (share of
+        images known in a second view, see `archipelago.learning.measures`).
     """
 
     network: Network
@@ -54,6 +64,7 @@ def fingerprint(images: ImageSet) -> str:
     digest.update(images.ids.tobytes())
     for start in range(0, len(images.ids), 4096):
         digest.update(images.images[start : start + 4096].tobytes())
+        forget_pages(images.images)
     return digest.hexdigest()
 
 
@@ -91,8 +102,16 @@ def read_torch(path: str | Path) -> dict[str, Any]:
     InputError
         If the file cannot be read, is damaged, or holds something else.
     """
-    with reading("the file", path, RuntimeError, pickle.UnpicklingError):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    with reading("the file", path, RuntimeError):
+        try:
+            with warnings.catch_warnings():
+                # Another program's pickle: it is refused just after.
+                warnings.filterwarnings("ignore", message="Detected pickle protocol")
+                content = torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise ValueError(
+                "it is no file of torch, or holds more than numbers and text; nothing in it was run"
+            ) from error
     if not isinstance(content, dict):
         raise InputError(
             f"the file holds a {type(content).__name__}, not a dictionary",
@@ -105,33 +124,83 @@ def read_torch(path: str | Path) -> dict[str, Any]:
 def load_model(path: str | Path) -> Model:
     """Read a model written by `save_model`.
 
+    Libraries of other versions than the training's are told in the log, and no more.
+
     Raises
     ------
     InputError
-        If the file is damaged, of another format, or its weights do not fit its record.
+        If the file is damaged, of another format, its record lacks a part, or its weights do
+        not fit its record or are no numbers.
     """
     content = read_torch(path)
-    remake = "train again: delete the file and run the rule train"
-    if content.get("format") != FORMAT:
+    found = content.get("format")
+    if found != FORMAT:
+        what = "something else than a model" if found is None else f"a model of format {found!r}"
+        newer = isinstance(found, int) and found > FORMAT
         raise InputError(
-            f"a model of format {content.get('format')!r} where {FORMAT} is read",
+            f"{what} where {FORMAT} is read",
             where=str(path),
-            next_step=remake,
+            next_step="use the version of this program that wrote it" if newer else _REMAKE,
         )
     try:
         record = content["record"]
+        _check_record(record)
         settings = LearningSettings.from_mapping(record["settings"])
         scaling = Scaling.from_dict(record["scaling"])
+        if len(scaling.noise) != len(record["bands"]):
+            raise ValueError(f"noise of {len(scaling.noise)} bands for {len(record['bands'])}")
         network = make_network(settings, len(record["bands"]), seed=0)
         network.load_state_dict(content["weights"])
-    except (KeyError, TypeError, RuntimeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ConfigError) as error:
+        reason = f"{error} is absent" if isinstance(error, KeyError) else str(error)
         raise InputError(
-            f"the model's weights and record do not fit together: {str(error).splitlines()[0]}",
+            f"the model's weights and record do not fit together: {reason.splitlines()[0]}",
             where=str(path),
-            next_step=remake,
+            next_step=_REMAKE,
         ) from error
+    bad = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if bad:
+        raise InputError(
+            f"weights that are no numbers: {', '.join(bad)}", where=str(path), next_step=_REMAKE
+        )
     network.eval()
+    for name, now in library_versions().items():
+        then = record["versions"].get(name, "of unknown version")
+        if then != now:
+            _LOG.warning(
+                "%s: trained with %s %s, here is %s: features may differ in their last digits",
+                path,
+                name,
+                then,
+                now,
+            )
     return Model(network, settings, scaling, record)
+
+
+#: What a record must hold to be used, and of which kind.
+_NEEDED: dict[str, type | tuple[type, ...]] = {
+    "bands": list,
+    "pixel_scale_arcsec": (int, float),
+    "zero_point_ab": (int, float),
+    "size_px": list,
+    "settings": dict,
+    "scaling": dict,
+    "versions": dict,
+    "training_set": str,
+}
+
+
+def _check_record(record: Any) -> None:
+    """Raise KeyError, TypeError or ValueError where a record cannot be used."""
+    if not isinstance(record, dict):
+        raise TypeError(f"the record is a {type(record).__name__}")
+    for name, kind in _NEEDED.items():
+        if not isinstance(record[name], kind):
+            raise TypeError(f"{name} is {record[name]!r}")
+    if not record["bands"] or not all(isinstance(band, str) for band in record["bands"]):
+        raise ValueError(f"bands is {record['bands']!r}")
+    if not (record["pixel_scale_arcsec"] > 0 and math.isfinite(record["zero_point_ab"])):
+        raise ValueError("the pixel scale or the zero point is none")
 
 
 def check_fits(model: Model, images: ImageSet, where: str | Path) -> None:
@@ -140,20 +209,72 @@ def check_fits(model: Model, images: ImageSet, where: str | Path) -> None:
     Raises
     ------
     InputError
-        Lists each difference in bands (and their order), pixel scale and zero point.
-        Another size is no difference, as long as the crop fits in.
+        Lists each difference in bands (and their order), pixel scale and zero point, and
+        what to do about it. Another size is no difference, as long as the crop fits in.
     """
     record = model.record
-    problems = []
+    problems, steps = [], []
     if tuple(record["bands"]) != images.bands:
-        problems.append(f"bands {' '.join(images.bands)}, not {' '.join(record['bands'])}")
-    for name, unit in (("pixel_scale_arcsec", "arcsec/px"), ("zero_point_ab", "mag")):
-        trained, given = record[name], getattr(images, name)
-        if not math.isclose(trained, given, rel_tol=_SAME):
-            problems.append(f"{name} {given:g}, not {trained:g} {unit}")
+        wanted = " ".join(record["bands"])
+        problems.append(f"bands {' '.join(images.bands)}, not {wanted}")
+        steps.append(f"set images.bands: [{', '.join(record['bands'])}]")
+    trained, given = record["pixel_scale_arcsec"], images.pixel_scale_arcsec
+    if not math.isclose(trained, given, rel_tol=_SAME):
+        problems.append(f"pixel_scale_arcsec {given:g}, not {trained:g} arcsec/px")
+        steps.append(f"give images of {trained:g} arcsec/px")
+    trained, given = record["zero_point_ab"], images.zero_point_ab
+    if not math.isclose(trained, given, rel_tol=0.0, abs_tol=_SAME):
+        factor = 10 ** (0.4 * (trained - given))
+        problems.append(f"zero_point_ab {given:g}, not {trained:g} mag")
+        steps.append(
+            f"multiply their counts by {factor:.6g} and set images.zero_point_ab: {trained:g}"
+        )
+    height, width = images.images.shape[2:]
+    crop = model.settings.crop_px
+    if min(height, width) < crop:
+        problems.append(f"{height} x {width} px, smaller than the crop of {crop} px")
+        steps.append(f"set images.size_px to {crop} or more")
     if problems:
         raise InputError(
             f"these images are not of the kind the model was trained on: {'; '.join(problems)}",
             where=str(where),
-            next_step="give images like the training set's, or train a model on these",
+            next_step=f"{', '.join(steps)}; or train on these images (learning.model: null)",
         )
+    if [height, width] != list(record["size_px"]):
+        _LOG.info(
+            "images of %d x %d px, trained on %s: of both the central %d px are used",
+            height,
+            width,
+            " x ".join(map(str, record["size_px"])),
+            crop,
+        )
+
+
+def describe_record(model: Model) -> str:
+    """Return what a model was trained on and how, as lines of plain text."""
+    record = model.record
+    noise = zip(record["bands"], model.scaling.noise, strict=True)
+    parts = {
+        "format": FORMAT,
+        "bands": " ".join(record["bands"]),
+        "pixel scale": f"{record['pixel_scale_arcsec']:g} arcsec",
+        "zero point": f"{record['zero_point_ab']:g} mag AB",
+        "images": " x ".join(map(str, record["size_px"])) + " px",
+        "features": model.network.encoder.n_features,
+        "trained on": f"{record.get('n_usable')} of {record.get('n_images')} images",
+        "training set": f"{record['training_set']} (SHA-256)",
+        "seed": record.get("seed"),
+        "epochs": f"{record.get('epochs')}, in batches of {record.get('batch_size')}",
+        "ended": record.get("ended"),
+        "computed on": f"{record.get('device')}, {record.get('precision')}",
+        "versions": ", ".join(f"{name} {now}" for name, now in record["versions"].items()),
+        "noise": ", ".join(f"{band} {value:.4g}" for band, value in noise) + " counts",
+    }
+    lines = [f"{name + ':':<15}{value}" for name, value in parts.items()]
+    shown = set(_NEEDED) | {"seed", "n_images", "n_usable", "batch_size", "epochs"}
+    shown |= {"device", "precision", "ended"}
+    lines += [f"{name + ':':<15}{value}" for name, value in record.items() if name not in shown]
+    for section in ("scaling", "settings"):
+        lines.append(f"{section}:")
+        lines += [f"  {name}: {value}" for name, value in record[section].items()]
+    return "\n".join(lines)

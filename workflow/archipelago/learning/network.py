@@ -9,6 +9,7 @@ from torch import nn
 
 from archipelago.base.errors import ConfigError
 from archipelago.learning.compat import ProjectionHead
+from archipelago.learning.convolution import Convolution
 from archipelago.learning.settings import LearningSettings
 
 
@@ -49,7 +50,7 @@ class Encoder(nn.Sequential):
                     where="learning.kernels_px",
                     next_step="use smaller or fewer kernels, or a larger learning.crop_px",
                 )
-            layers += [nn.Conv2d(before, after, kernel), nn.MaxPool2d(2), nn.ELU()]
+            layers += [Convolution(before, after, kernel), nn.MaxPool2d(2), nn.ELU()]
             before = after
         super().__init__(*layers, nn.Flatten())
         self.n_features = channels[-1] * side * side

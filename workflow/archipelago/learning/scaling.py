@@ -94,8 +94,10 @@ class Scaling:
         if self.normalisation == "brightest_pixel":
             return images
         if self.aperture_px > 0:
-            images = images * _window(images, self.aperture_px)
-        stretched = torch.asinh(images / self.softening_sigma)
+            weight = _window(images, self.aperture_px) / self.softening_sigma
+            stretched = _asinh(images * weight)
+        else:
+            stretched = _asinh(images / self.softening_sigma)
         if self.scale == "set":
             return stretched / self.set_factor
         # The brightest pixel of pure noise is some 3 sigma; nothing is blown up beyond that.
@@ -103,7 +105,47 @@ class Scaling:
         return stretched / stretched.amax(dim=(1, 2, 3), keepdim=True).clamp_min(floor)
 
 
+@dataclass
+class Faults:
+    """What `clean_chunk` found wrong in images, counted over any number of chunks."""
+
+    pixels: int = 0  # not finite
+    images: int = 0  # with such pixels
+    planes: int = 0  # constant or without any number
+    empty: int = 0  # images without any other plane
+
+    def add(self, other: Faults) -> None:
+        """Count those of another chunk too."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def say(self) -> None:
+        """Warn of what there is."""
+        if self.pixels:
+            _LOG.warning(
+                "%d pixels in %d images are not finite: replaced by the median of their band",
+                self.pixels,
+                self.images,
+            )
+        if self.planes:
+            _LOG.warning(
+                "%d planes are constant or without any number; %d images have no other plane and "
+                "are left out of the training",
+                self.planes,
+                self.empty,
+            )
+
+
 def clean_images(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Do what `clean_chunk` does, and say in the log what was wrong."""
+    cleaned, usable, faults = clean_chunk(images)
+    faults.say()
+    return cleaned, usable
+
+
+def clean_chunk(
+    images: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], Faults]:
     """Replace pixels that are no numbers, and tell which images can teach something.
 
     Parameters
@@ -115,6 +157,7 @@ def clean_images(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDAr
     cleaned : (n, band, y, x) float32, contiguous. Pixels that are NaN or infinite take
         the median of their image and band, or 0 where a whole band is so.
     usable : (n,) bool. False where no band of an image has two different finite values.
+    faults : what was wrong.
     """
     images = np.ascontiguousarray(images, dtype=np.float32)
     if not images.flags.writeable:
@@ -131,20 +174,13 @@ def clean_images(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDAr
         for i, b in np.argwhere(bad.any(axis=(2, 3))):
             good = images[i, b][finite[i, b]]
             images[i, b][bad[i, b]] = np.median(good) if good.size else 0.0
-        _LOG.warning(
-            "%d pixels in %d images are not finite: replaced by the median of their band",
-            n_bad,
-            int(bad.any(axis=(1, 2, 3)).sum()),
-        )
-    n_blank = int((~varied).sum())
-    if n_blank:
-        _LOG.warning(
-            "%d planes are constant or without any number; %d images have no other plane and "
-            "are left out of the training",
-            n_blank,
-            int((~usable).sum()),
-        )
-    return images, usable
+    faults = Faults(
+        pixels=n_bad,
+        images=int(bad.any(axis=(1, 2, 3)).sum()) if n_bad else 0,
+        planes=int((~varied).sum()),
+        empty=int((~usable).sum()),
+    )
+    return images, usable, faults
 
 
 def measure_scaling(
@@ -210,8 +246,27 @@ def _frame(height_px: int, width_px: int) -> NDArray[np.bool_]:
 
 def _frame_median(images: torch.Tensor) -> torch.Tensor:
     """Return the median of the frame of each plane, (n, band, 1, 1)."""
-    mask = torch.from_numpy(_frame(images.shape[2], images.shape[3])).to(images.device)
-    return images[:, :, mask].median(dim=-1).values[:, :, None, None]
+    frame = _frame(images.shape[2], images.shape[3])
+    if images.device.type != "cpu":
+        pixels = images[:, :, torch.from_numpy(frame).to(images.device)]
+        return pixels.median(dim=-1).values[:, :, None, None]
+    # The same value, of an even number the lower one of the two in the middle; on a CPU torch
+    # takes several times as long.
+    middle = (int(frame.sum()) - 1) // 2
+    values = np.partition(images.numpy()[:, :, frame], middle, axis=-1)[:, :, middle]
+    return torch.from_numpy(values)[:, :, None, None]
+
+
+def _asinh(values: torch.Tensor) -> torch.Tensor:
+    """Return the inverse hyperbolic sine; on a CPU by sign(x) ln(|x| + sqrt(x^2 + 1)).
+
+    That is several times as fast as torch's there, and within 3e-7 of it (float32).
+    """
+    if values.device.type != "cpu":
+        return torch.asinh(values)
+    # Squares of float32 above 1.8e19 are infinite.
+    size = values.abs().clamp_max_(1e19)
+    return torch.mul(size, size).add_(1.0).sqrt_().add_(size).log_().copysign_(values)
 
 
 def _window(images: torch.Tensor, aperture_px: float) -> torch.Tensor:

@@ -34,11 +34,16 @@ class LearningSettings:
     crop_px: int = 24
     shift_max_px: float = 2.0
     noise_max_sigma: float = 1.0
+    sky_offset_max_sigma: float = 0.3
     blur_fwhm_max_arcsec: float = 0.5
+    mask_radius_min_arcsec: float = 2.6
     channels: tuple[int, ...] = (32, 64, 256)
     kernels_px: tuple[int, ...] = (5, 3, 3)
     head: tuple[int, ...] = (128, 128)
+    method: str = "nt_xent"
     temperature: float = 0.1
+    teacher_momentum: float = 0.99
+    queue_size: int = 2048
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
     momentum: float = 0.9
@@ -50,6 +55,7 @@ class LearningSettings:
     patience: int = 15
     min_delta: float = 0.01
     precision: str = "auto"
+    devices_per_seed: int = 1
     feature_views: int = 8
 
     def __post_init__(self) -> None:
@@ -66,8 +72,8 @@ class LearningSettings:
     def from_mapping(cls, section: Mapping[str, Any]) -> LearningSettings:
         """Return the settings that a configuration's section tells.
 
-        Keys that are absent take the default, lists become tuples; ``seeds`` is
-        passed over, as it says how often to train, not how.
+        Keys that are absent take the default, lists become tuples; ``seeds`` and
+        ``model`` are passed over, as they say how often to train, and whether, not how.
 
         Raises
         ------
@@ -77,7 +83,7 @@ class LearningSettings:
         known = [field.name for field in dataclasses.fields(cls)]
         values: dict[str, Any] = {}
         for name, value in section.items():
-            if name == "seeds":
+            if name in ("seeds", "model"):
                 continue
             if name not in known:
                 raise ConfigError(

@@ -1,4 +1,4 @@
-"""Contrastive training of the network (SimCLR), resumable at any batch."""
+"""Training of the network without labels, resumable at any batch."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 import torch
 
-from archipelago.base.errors import ArchipelagoError, DataError, InputError
+from archipelago.base.errors import ArchipelagoError, ConfigError, DataError, InputError
 from archipelago.base.images import ImageSet
+from archipelago.base.progress import Progress
 from archipelago.learning.augment import Augmentation, check_size, make_augmentation
-from archipelago.learning.compat import NTXentLoss
 from archipelago.learning.devices import describe, exact, pick_device, pick_precision
-from archipelago.learning.measures import alignment, rank_me, uniformity
+from archipelago.learning.measures import alignment, consistency, rank_me, uniformity
 from archipelago.learning.model import (
     Model,
     fingerprint,
@@ -34,8 +33,11 @@ from archipelago.learning.model import (
     write_torch,
 )
 from archipelago.learning.network import arrange, make_network
-from archipelago.learning.scaling import Scaling, clean_images, measure_scaling
+from archipelago.learning.objectives import Objective, make_objective
+from archipelago.learning.scaling import Scaling, measure_scaling
 from archipelago.learning.settings import LearningSettings
+from archipelago.learning.shards import CleanImages, Source, make_source, shuffled
+from archipelago.learning.team import Team
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,13 +52,21 @@ HISTORY_COLUMNS = (
 )
 #: Features kept of an epoch for `rank_me`.
 _RANK_SAMPLE = 2048
-#: Part of a GPU's free memory that the images may take.
+#: Most images, and images per pass, of which the consistency is measured.
+_CONSISTENCY_SAMPLE, _CONSISTENCY_BATCH = 2048, 256
+#: Images of a batch that alignment and uniformity, which looks at all pairs, are measured on.
+_MEASURED = 512
+#: Part of a GPU's free memory, or of a job's memory, that the images may take.
 _RESIDENT_PART = 0.5
 CHECKPOINT_NAME = "checkpoint.pt"
 
 
 class TrainingInterruptedError(ArchipelagoError):
     """The training was asked to stop; what it had reached is in its checkpoint."""
+
+
+class TrainingMemoryError(ArchipelagoError):
+    """The device has too little memory for the smallest batch."""
 
 
 def train(
@@ -67,11 +77,17 @@ def train(
     *,
     threads: int = 1,
     device: torch.device | None = None,
+    memory_mb: float | None = None,
+    team: Team | None = None,
+    batch_size: int | None = None,
 ) -> tuple[Model, pd.DataFrame]:
     """Train one network, or go on with a training that was interrupted.
 
     The weights depend on images, settings and seed, on the kind of device and the
-    number of threads (the last digits), and not on interruptions.
+    number of threads (the last digits), and not on interruptions, nor on whether the
+    images are in memory or streamed. Where the device has too little memory for a batch,
+    training begins anew with half of it, so that its outcome is that of the size of
+    batch that the record tells.
 
     Parameters
     ----------
@@ -84,6 +100,10 @@ def train(
         checkpoint is written after each epoch and removed at the end.
     threads : CPU threads.
     device : None takes a GPU if there is one.
+    memory_mb : what the process may take on the CPU [MB of 2^20 bytes]; images that take
+        more than half of it are streamed. None: they are all kept in memory.
+    team : the processes that share this training; None: this one alone.
+    batch_size : images per step of all processes, instead of the settings' number.
 
     Returns
     -------
@@ -94,24 +114,40 @@ def train(
     Raises
     ------
     InputError
-        If the images are smaller than the crop or have no band.
+        If the images are smaller than the crop, have no band, or are fewer than two
+        for each process.
     TrainingInterruptedError
         On SIGTERM, after the batch at hand; the checkpoint is kept.
     DataError
         If the loss is no longer a number.
+    TrainingMemoryError
+        If a batch of two images is too large for the device.
     """
     height, width = images.images.shape[2:]
     check_size(height, width, settings.crop_px)
     if not images.bands:
         raise InputError("the images have no band", next_step="check images.bands")
-    device = device or pick_device()
-    pixels, usable = clean_images(images.images)
-    pixels = pixels[usable] if not usable.all() else pixels
-    scaling = measure_scaling(pixels, settings, images.pixel_scale_arcsec)
+    device = device or pick_device(seed)
+    team = team or Team()
+    pixels = CleanImages(images.images)
+    if team.size > 1 and len(pixels) < 2 * team.size:
+        raise InputError(
+            f"{len(pixels)} usable images are too few for {team.size} devices",
+            next_step="set learning.devices_per_seed to 1",
+        )
+    if team.size > 1 and settings.method == "moco":
+        raise ConfigError(
+            "the queue of moco belongs to one process",
+            where="learning.method and learning.devices_per_seed",
+            next_step="use nt_xent or vicreg, or set learning.devices_per_seed to 1",
+        )
+    # It looks at slices of them alone, which are arrays.
+    scaling = measure_scaling(cast(Any, pixels), settings, images.pixel_scale_arcsec)
     training_set = fingerprint(images)
-    batch_size = settings.batch_size
+    size = min(batch_size or settings.batch_size, len(pixels))
     with exact(threads):
-        while True:
+        ended = None
+        while ended is None:
             run = _Run(
                 settings=settings,
                 seed=seed,
@@ -119,24 +155,28 @@ def train(
                 device=device,
                 bands=len(images.bands),
                 augmentation=make_augmentation(settings, images.pixel_scale_arcsec),
-                batch_size=min(batch_size, len(pixels)),
+                batch_size=team.whole(size) if team.size > 1 else size,
+                n_images=len(pixels),
                 path=Path(checkpoints) / CHECKPOINT_NAME,
                 training_set=training_set,
+                memory_mb=memory_mb,
+                team=team,
             )
-            try:
-                ended = run.go(pixels)
-                break
-            except torch.OutOfMemoryError:
-                if run.batch_size <= 2:
-                    raise
-                batch_size = run.batch_size // 2
+            smaller = run.batch_of_checkpoint()
+            if smaller is not None:
+                size = smaller
+                continue
+            ended = run.go_if_it_fits(pixels)
+            if ended is None:
+                size = run.batch_size // 2
                 _LOG.warning(
                     "out of memory with batches of %d: training anew with %d",
                     run.batch_size,
-                    batch_size,
+                    size,
                 )
-                del run
+                del run  # what it holds on the device goes with it
                 torch.cuda.empty_cache()
+        consistent = run.measure_consistency(pixels)
     network = run.network.cpu().eval()
     arrange(network, torch.contiguous_format)
     record = {
@@ -154,10 +194,13 @@ def train(
         "batch_size": run.batch_size,
         "epochs": run.progress.epoch,
         "device": device.type,
+        "devices": team.size,
         "precision": str(run.precision).removeprefix("torch."),
         "ended": ended,
+        "consistency": consistent,
     }
-    run.path.unlink(missing_ok=True)
+    if team.rank == 0:
+        run.path.unlink(missing_ok=True)
     return Model(network, settings, scaling, record), run.history()
 
 
@@ -188,8 +231,11 @@ class _Run:
         bands: int,
         augmentation: Augmentation,
         batch_size: int,
+        n_images: int,
         path: Path,
         training_set: str,
+        memory_mb: float | None = None,
+        team: Team | None = None,
     ) -> None:
         self.settings = settings
         self.seed = seed
@@ -197,19 +243,71 @@ class _Run:
         self.device = device
         self.augmentation = augmentation
         self.batch_size = batch_size
+        self.n_images = n_images
         self.path = path
         self.precision = pick_precision(settings.precision, device)
-        self.loss = NTXentLoss(temperature=settings.temperature)
         self.generator = torch.Generator(device)
         self.network = make_network(settings, bands, seed).to(device)
         arrange(self.network, torch.channels_last)
+        self.objective = self._make_objective()
         self.optimiser = _make_optimiser(settings, self.network)
         self.progress = _Progress()
-        self.key = _checkpoint_key(
-            settings, seed, scaling, batch_size, self.precision, training_set
+        self.memory_mb = memory_mb
+        self.team = team or Team()
+        self.training_set = training_set
+        self.key = self._key(batch_size)
+
+    def _key(self, batch_size: int) -> str:
+        return _checkpoint_key(
+            self.settings,
+            self.seed,
+            self.scaling,
+            batch_size,
+            self.precision,
+            self.training_set,
+            self.team.size,
         )
 
-    def go(self, pixels: np.ndarray) -> str:
+    def batch_of_checkpoint(self) -> int | None:
+        """Return the size of batch that memory left to this very training before it stopped.
+
+        None where it did not stop, or had the size that is tried now. Without this, a
+        training that goes on would try the large batch again, and begin anew.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            content = read_torch(self.path)
+        except InputError:
+            return None  # `_resume` says so
+        size = content.get("batch_size")
+        if not isinstance(size, int) or not 2 <= size < self.batch_size:
+            return None
+        return size if content.get("key") == self._key(size) else None
+
+    def go_if_it_fits(self, pixels: CleanImages) -> str | None:
+        """Do what `go` does; None where the device has too little memory for the batch.
+
+        Raises
+        ------
+        TrainingMemoryError
+            If it has too little for a batch of two.
+        """
+        # Left by a return: while the error is handled, it holds what was on the device.
+        try:
+            return self.go(pixels)
+        except torch.OutOfMemoryError as error:
+            if self.team.size > 1:
+                raise  # all processes have to begin anew
+            if self.batch_size <= 2:
+                raise TrainingMemoryError(
+                    f"{describe(self.device, self.precision)}: out of memory with batches of "
+                    f"{self.batch_size}",
+                    next_step="use a device with more memory, or smaller learning.channels",
+                ) from error
+            return None
+
+    def go(self, pixels: CleanImages) -> str:
         """Train to the end and return why it ended."""
         n = len(pixels)
         if n < 2:
@@ -224,24 +322,54 @@ class _Run:
                 "%d images make one batch, less than the %d asked for", n, self.settings.batch_size
             )
         _LOG.info(
-            "training on %d images, batches of %d, %s",
+            "training on %d images, batches of %d, %s%s",
             n,
             self.batch_size,
             describe(self.device, self.precision),
+            f", {self.team.size} processes" if self.team.size > 1 else "",
         )
         self._resume()
-        prepared = self.scaling.prepare(torch.from_numpy(pixels))
-        if self.device.type == "cuda" and _fits(prepared, self.device):
-            prepared = prepared.to(self.device)
+        source = make_source(pixels, self.scaling, self.device, self._memory_bytes())
         self.network.train()
-        with _stop_on_sigterm() as stop:
+        with _stop_on_sigterm() as stop, Progress(self.settings.epochs_max, "epochs") as bar:
+            bar.step(self.progress.epoch)
             while True:
                 reason = self._reason_to_end()
                 if reason:
                     _LOG.info("training ended after %d epochs: %s", self.progress.epoch, reason)
                     return reason
-                self._epoch(prepared, stop)
+                self._epoch(source, n, stop)
                 self._save()
+                bar.step()
+
+    def _memory_bytes(self) -> float | None:
+        """Return how much memory the images may take where they are wanted, None: any."""
+        if self.device.type == "cuda":
+            free_bytes, _ = torch.cuda.mem_get_info(self.device)
+            return _RESIDENT_PART * free_bytes
+        return None if self.memory_mb is None else _RESIDENT_PART * self.memory_mb * 2**20
+
+    @torch.inference_mode()
+    def measure_consistency(self, pixels: CleanImages) -> float | None:
+        """Return how often features know an image in a second view (see `consistency`).
+
+        Of the encoder, in float32, for at most 2,048 images (n, band, y, x) drawn by
+        the seed; None for fewer than 2.
+        """
+        n = len(pixels)
+        if n < 2:
+            return None
+        choice = torch.Generator().manual_seed(_mix(self.seed, 0, "consistency sample"))
+        sample = torch.randperm(n, generator=choice)[:_CONSISTENCY_SAMPLE].sort().values
+        self.generator.manual_seed(_mix(self.seed, 0, "consistency views"))
+        features: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+        self.network.eval()
+        for chosen in sample.split(min(self.batch_size, _CONSISTENCY_BATCH)):
+            prepared = self.scaling.prepare(torch.from_numpy(pixels[chosen.numpy()]))
+            for views in features:
+                view = self.augmentation(prepared.to(self.device), self.generator)
+                views.append(self.network.encoder(self.scaling.finish(view)).float().cpu())
+        return consistency(*map(torch.cat, features))
 
     def _reason_to_end(self) -> str:
         if self.progress.batch:
@@ -252,25 +380,27 @@ class _Run:
             return f"no gain of {self.settings.min_delta:g} in {self.settings.patience} epochs"
         return ""
 
-    def _epoch(self, prepared: torch.Tensor, stop: threading.Event) -> None:
+    def _epoch(self, source: Source, n: int, stop: threading.Event) -> None:
         progress = self.progress
-        n_batches = len(prepared) // self.batch_size
-        order_generator = torch.Generator().manual_seed(_mix(self.seed, progress.epoch, "order"))
-        order = torch.randperm(len(prepared), generator=order_generator)
+        n_batches = n // self.batch_size
+        order = shuffled(n, _mix(self.seed, progress.epoch, "order"))
         if progress.generator is None:
-            self.generator.manual_seed(_mix(self.seed, progress.epoch, "views"))
+            views = f"views/{self.team.rank}" if self.team.rank else "views"
+            self.generator.manual_seed(_mix(self.seed, progress.epoch, views))
         else:
-            self.generator.set_state(progress.generator)
+            states = progress.generator.view(self.team.size, -1)
+            self.generator.set_state(states[self.team.rank].clone())
             progress.generator = None
         start_s = time.perf_counter()
         first = progress.batch
-        for batch in range(first, n_batches):
+        batches = source.batches(order, self.batch_size, first, self.team.part(self.batch_size))
+        for batch, images in enumerate(batches, first):
             rate = _learning_rate(self.settings, progress.epoch + batch / n_batches)
-            chosen = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            self._step(prepared[chosen.to(prepared.device)].to(self.device), rate)
+            self._step(images, rate)
             progress.batch = batch + 1
-            if stop.is_set():
-                progress.generator = self.generator.get_state()
+            if self.team.any(stop.is_set(), self.device):
+                states = self.team.gather(self.generator.get_state(), self.device)
+                progress.generator = states if self.team.size > 1 else states[0]
                 self._save()
                 raise TrainingInterruptedError(
                     f"training was asked to stop in epoch {progress.epoch + 1}, after batch "
@@ -291,17 +421,18 @@ class _Run:
             (n_batches - first) * self.batch_size / max(seconds, 1e-9),
         )
 
+    @torch.no_grad()
+    def _views(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return two random views of each image, first all first ones, then all second ones."""
+        views = [self.scaling.finish(self.augmentation(batch, self.generator)) for _ in range(2)]
+        return torch.cat(views).contiguous(memory_format=torch.channels_last)
+
     def _step(self, batch: torch.Tensor, rate: float) -> None:
-        with torch.no_grad():
-            views = torch.cat(
-                [self.scaling.finish(self.augmentation(batch, self.generator)) for _ in range(2)]
-            ).contiguous(memory_format=torch.channels_last)
+        views = self._views(batch)
         half = self.precision is not torch.float32
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            features, projections = self.network(views)
-        one, other = projections.float().chunk(2)
-        loss = self.loss(one, other)
-        value = float(loss.detach())
+            outcome = self.objective(self.network, views)
+        value = float(outcome.loss.detach())
         if not math.isfinite(value):
             raise DataError(
                 f"the loss is {value} in epoch {self.progress.epoch + 1}",
@@ -310,15 +441,17 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        outcome.loss.backward()
+        self.team.average_gradients(self.network.parameters())
         self.optimiser.step()
-        sums = self.progress.sums
-        sums[0] += value
-        sums[1] += alignment(one.detach(), other.detach())
-        sums[2] += uniformity(one.detach())
+        self.objective.after_step(self.network)
+        one, other = outcome.one.detach()[:_MEASURED], outcome.other.detach()[:_MEASURED]
+        measured = [value, alignment(one, other), uniformity(one)]
+        for number, mean in enumerate(self.team.mean(measured, self.device)):
+            self.progress.sums[number] += mean
         kept = sum(map(len, self.progress.sample))
         if kept < _RANK_SAMPLE:
-            half_batch = features.detach()[: len(batch)][: _RANK_SAMPLE - kept]
+            half_batch = outcome.features.detach()[: len(batch)][: _RANK_SAMPLE - kept]
             self.progress.sample.append(half_batch.float().cpu())
 
     def _close_epoch(self, n_batches: int) -> None:
@@ -339,10 +472,14 @@ class _Run:
         progress.sample = []
 
     def _save(self) -> None:
+        if self.team.rank:
+            return  # the first process writes for all
         write_torch(
             {
                 "key": self.key,
+                "batch_size": self.batch_size,
                 "network": self.network.state_dict(),
+                "objective": self.objective.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "progress": vars(self.progress),
             },
@@ -364,11 +501,13 @@ class _Run:
                 return
             progress = _Progress(**content["progress"])
             self.network.load_state_dict(content["network"])
+            self.objective.load_state_dict(content["objective"])
             self.optimiser.load_state_dict(content["optimiser"])
         except (InputError, KeyError, TypeError, ValueError, RuntimeError) as error:
             _LOG.warning("%s: the checkpoint is not used, training starts anew", error)
             fresh = make_network(self.settings, self._n_bands(), self.seed)
             self.network.load_state_dict(fresh.state_dict())
+            self.objective = self._make_objective()
             self.optimiser = _make_optimiser(self.settings, self.network)
             return
         self.progress = progress
@@ -377,6 +516,15 @@ class _Run:
             self.path,
             progress.epoch,
             progress.batch,
+        )
+
+    def _make_objective(self) -> Objective:
+        return make_objective(
+            self.settings,
+            self.network,
+            self.device,
+            n_images=self.n_images,
+            batch_size=self.batch_size,
         )
 
     def _n_bands(self) -> int:
@@ -395,6 +543,7 @@ def _checkpoint_key(
     batch_size: int,
     precision: torch.dtype,
     training_set: str,
+    n_processes: int = 1,
 ) -> str:
     """Return what a checkpoint must have been made with to be taken up."""
     parts = [
@@ -405,6 +554,7 @@ def _checkpoint_key(
         str(precision),
         training_set,
         library_versions(),
+        n_processes,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -424,7 +574,10 @@ def _make_optimiser(settings: LearningSettings, network: torch.nn.Module) -> tor
             weight_decay=settings.weight_decay,
         )
     return torch.optim.AdamW(
-        network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        network.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,  # one pass over the weights, on CPUs and GPUs
     )
 
 
@@ -437,17 +590,6 @@ def _learning_rate(settings: LearningSettings, epoch: float) -> float:
         return settings.learning_rate
     part = (epoch - warmup) / max(settings.epochs_max - warmup, 1)
     return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * min(part, 1.0)))
-
-
-def _fits(images: torch.Tensor, device: torch.device) -> bool:
-    free_bytes, _ = torch.cuda.mem_get_info(device)
-    fits = images.nbytes < _RESIDENT_PART * free_bytes
-    _LOG.info(
-        "the images (%.2f GB) %s",
-        images.nbytes / 1e9,
-        "stay on the GPU" if fits else "are sent to the GPU batch by batch",
-    )
-    return fits
 
 
 @contextmanager

@@ -262,7 +262,7 @@ def detect(
     check_conservation(len(found), len(photometry), len(losses), where="detection")
     _LOG.info("%d sources in %d fields, %d kept", len(found), n_field, len(photometry))
     images = _cut_out(fields, photometry, size_px)
-    manifest, image_losses, complete = _judge(images, photometry, fields.bands)
+    manifest, image_losses, complete = judge(images, photometry, fields.bands, TILE)
     cutouts = ImageSet(
         images[complete],
         photometry["id"].to_numpy(dtype=np.int64)[complete],
@@ -469,10 +469,20 @@ def _cut_out(fields: Fields, objects: pd.DataFrame, size_px: int) -> Image:
     return images
 
 
-def _judge(
-    images: Image, objects: pd.DataFrame, bands: Sequence[str]
+def judge(
+    images: Image, objects: pd.DataFrame, bands: Sequence[str], tile: str
 ) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[np.bool_]]:
-    """Return the manifest, the losses, and which objects have good images in all bands."""
+    """Return the manifest, the losses, and which objects have good images in all bands.
+
+    Bad is a pixel that is no number, and a band that is constant.
+
+    Parameters
+    ----------
+    images : (n, n_band, y, x).
+    objects : (n,) rows with id, ra_deg, dec_deg.
+    bands : names.
+    tile : what the losses are counted with.
+    """
     n_bad = (~np.isfinite(images)).sum(axis=(2, 3))
     blank = (images == images[:, :, :1, :1]).all(axis=(2, 3))
     reason = np.where(n_bad > 0, "bad pixels", np.where(blank, "blank image", ""))
@@ -505,7 +515,7 @@ def _judge(
         parts.append(
             losses_frame(
                 objects.iloc[[row]],
-                tile=TILE,
+                tile=tile,
                 stage="images",
                 reason=str(reason[row, worst]),
                 detail=f"band {bands[worst]}: {detail}",
