@@ -121,6 +121,25 @@ def test_images_move_an_object_but_not_beyond_the_bound() -> None:
     assert by_id.loc[12, "rank"] < by_id.loc[15, "rank"] < by_id.loc[14, "rank"]
 
 
+def test_the_evidence_of_images_counts_and_is_bounded_with_the_rest() -> None:
+    evidence = pd.DataFrame(
+        {
+            "id": [10, 12, 13],
+            "image_log_odds_quasar": [2.0, 30.0, np.nan],
+            "image_log_odds_lensed": [2.0, -30.0, np.nan],
+            "image_rank_quasar": [2.0, 1.0, np.nan],
+        }
+    )
+    table = rank_candidates(
+        _catalogue(), _verdicts([0.5] * 6), _known([]), evidence=evidence
+    ).set_index("id")
+    assert table.loc[10, "image_term"] == table.loc[10, "learning_term"] == 1.0
+    assert table.loc[12, "image_term"] == pytest.approx(0.5 * (30.0 - np.log(2)))
+    assert table.loc[12, "learning_term"] == 4.0
+    assert (table.loc[[11, 13], "image_term"] == 0).all()
+    assert table.index[0] == 12 and table.loc[12, "image_rank_quasar"] == 1
+
+
 def test_no_verdict_comes_last_and_ties_go_by_id() -> None:
     table = rank_candidates(
         _catalogue().sample(frac=1, random_state=1), _verdicts([0.3, np.nan, 0.3, 0.3]), _known([])

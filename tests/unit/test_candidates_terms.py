@@ -12,6 +12,7 @@ from archipelago.base.errors import ConfigError
 from archipelago.candidates.reasons import odds_words, reason
 from archipelago.candidates.terms import (
     Scoring,
+    image_log_ratio,
     island_log_ratio,
     sed_log_odds,
     similarity_log_ratio,
@@ -181,3 +182,24 @@ def test_reason_of_an_object_without_anything() -> None:
     assert reason({"has_sed": False, "has_images": False}) == (
         "There is no verdict on its photometry; and there are no images to compare."
     )
+
+
+def test_likeness_to_simulated_quasars_is_the_mean_of_both_kinds() -> None:
+    quasar = np.array([2.0, 1.0, np.nan, np.nan, -800.0])
+    lensed = np.array([2.0, np.nan, -3.0, np.nan, -800.0])
+    got = image_log_ratio(quasar, lensed)
+    np.testing.assert_allclose(got, [2.0, 1.0, -3.0, 0.0, -800.0])
+    assert image_log_ratio(np.array([5.0]), np.array([-50.0]))[0] == pytest.approx(5 - np.log(2))
+
+
+def test_reason_names_likeness_to_simulated_quasars() -> None:
+    row = {
+        "has_sed": True,
+        "has_images": True,
+        "image_term": 1.5,
+        "image_log_odds_quasar": 2.0,
+        "image_log_odds_lensed": 3.4,
+    }
+    assert reason(row) == "Its image is like those of simulated lensed quasars."
+    row["image_term"] = -1.5
+    assert reason(row) == "Its image is unlike those of simulated quasars."

@@ -16,9 +16,10 @@ from archipelago.base.tables import read_table, write_table
 from archipelago.islands import clusters, enrichment, maps, similarity
 from archipelago.islands.summary import describe_columns, find_islands
 
-HDBSCAN = {"min_cluster_size": 5, "min_samples": 3, "space": "features"}
+HDBSCAN = {"min_cluster_size": 5, "min_samples": 3, "space": "features", "selection": "eom"}
 SETTINGS: dict[str, Any] = {
     "hdbscan": HDBSCAN,
+    "consensus": "co_association",
     "consensus_threshold": 0.5,
     "k_neighbours": 3,
     "centre": True,
@@ -174,10 +175,49 @@ def test_spaces(space: str) -> None:
     found = clusters.seed_islands(
         vectors,
         place,
-        {"min_cluster_size": 10, "min_samples": 10, "space": space, "n_components": 5},
+        {**HDBSCAN, "min_cluster_size": 10, "min_samples": 10, "space": space, "n_components": 5},
     )
     assert len(set(found[:30])) == len(set(found[30:50])) == len(set(found[50:])) == 1
     assert len(set(found)) == 3
+
+
+def test_selection_of_leaves() -> None:
+    vectors = groups((60, 60), width=0.1)
+    coarse, fine = (
+        clusters.seed_islands(vectors, np.zeros((120, 2)), {**HDBSCAN, "selection": selection})
+        for selection in ("eom", "leaf")
+    )
+    assert coarse.max() == 1 and fine.max() > 1
+
+
+def test_joined_seeds_outvote_one_of_them() -> None:
+    vectors = [groups((30, 20, 10), seed) for seed in (1, 2, 3, 4)]
+    noise = np.random.default_rng(1).normal(size=(60, 16))  # a seed that learnt nothing
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    vectors.append(noise.astype(np.float32))
+    for values in vectors:
+        values[5] = 0.0
+    table, _ = run(vectors, [50], consensus="joined")
+    expected = [0] * 30 + [1] * 20 + [2] * 10
+    expected[5] = -1
+    assert table["island"].tolist() == expected
+    on = table["island"] >= 0
+    assert table.loc[on, "island_stability"].between(0.79, 0.99).all()
+    assert table.loc[5, "island_stability"] == 1.0
+    one, _ = run(vectors[:1], [50], consensus="joined")
+    assert (one["island_stability"] == 1.0).all()
+    assert one["island"].tolist() == expected
+    with pytest.raises(ConfigError, match="unknown consensus 'vote'"):
+        run(vectors[:1], [50], consensus="vote")
+
+
+@pytest.mark.parametrize("consensus", ["joined", "co_association"])
+def test_objects_all_alike_are_one_island_and_empty_images_on_none(consensus: str) -> None:
+    vectors = [np.tile(groups((1,), seed), (25, 1)) for seed in (1, 2)]
+    for values in vectors:
+        values[7] = 0.0
+    table, _ = run(vectors, [3], consensus=consensus)
+    assert table["island"].tolist() == [-1 if row == 7 else 0 for row in range(25)]
 
 
 def test_consensus_outvotes_a_seed() -> None:

@@ -238,12 +238,45 @@ def sample(n: int, seed: int = 1, n_cards: int = 50, **changes: Any) -> ReportDa
         },
         "histories": {
             f"seed {s}": pd.DataFrame(
-                {"epoch": epochs, "loss": 2 + 2.5 * np.exp(-epochs / 6) + 0.02 * s * np.sin(epochs)}
+                {
+                    "epoch": epochs,
+                    "loss": 2 + 2.5 * np.exp(-epochs / 6) + 0.02 * s * np.sin(epochs),
+                    "alignment": 0.2 + np.exp(-epochs / 8),
+                    "uniformity": -3.0 + np.exp(-epochs / 4),
+                    "rank_me": 20.0 + epochs + s,
+                    "learning_rate": 1e-3 / epochs,
+                }
             )
             for s in (1, 2)
         },
         "posteriors": posteriors,
         "recall": recall,
+        "retrieval": pd.DataFrame(
+            {
+                "known_name": ["J0100+0000 <b>", "Q2"],
+                "id": [1, 2],
+                "known_redshift": [6.01, np.nan],
+                "rank_images": [3, 41],
+                "rank_images_std": [0.5, 7.0],
+                "rank_images_lo": [2.4, 33.0],
+                "rank_images_hi": [3.6, 47.0],
+                "rank_photometry": [1234, 2],
+                "n_objects": 7321,
+                "island": [2, -1],
+                "island_stability": [0.93, 0.4],
+                "n_seeds": 2,
+            }
+        ),
+        "stability": pd.DataFrame(
+            {
+                "island": [1, 2],
+                "mean_stability": [0.77, 0.91],
+                "share_of_seeds": [0.5, 1.0],
+                "n_min": [210, 55],
+                "n_max": [333, 61],
+            }
+        ),
+        "agreement": pd.DataFrame({"seed_a": [1], "seed_b": [2], "adjusted_rand": [0.834]}),
         "n_cards": n_cards,
     }
     return ReportData(**(values | changes))
@@ -327,6 +360,39 @@ def test_every_section_is_there(page: str) -> None:
     assert parsed.count("svg", "map") == 2
 
 
+def test_training_retrieval_and_stability_are_shown(page: str) -> None:
+    parsed = _Page(page)
+    for words in (
+        "Known quasars, found again",
+        "7,321",
+        "J0100+0000 <b>",
+        "1234",
+        "2–4",
+        "33–47",
+        "Median place: 22 by images, 618 by photometry",
+        "210–333",
+        "0.83 (0.83–0.83, 1 pair of seeds)",
+    ):
+        assert words in parsed.words, words
+    drawn = [attributes.get("aria-label") for tag, attributes in parsed.elements if tag == "svg"]
+    for measure in ("loss", "alignment", "uniformity", "effective rank", "learning rate"):
+        assert f"{measure} against epoch" in drawn, measure
+    # One line per seed in each of the five.
+    assert parsed.count("path", "curve") == 2 * 5
+
+
+def test_history_without_epochs_and_with_other_columns() -> None:
+    histories = {
+        "seed 1": pd.DataFrame({"loss": [3.0, 2.0, 2.5], "strange": 1.0}),
+        "seed 2": pd.DataFrame({"epoch": [], "loss": []}),
+    }
+    parsed = _Page(render_report(sample(10, n_cards=1, histories=histories)))
+    drawn = [attributes.get("aria-label") for tag, attributes in parsed.elements if tag == "svg"]
+    assert "loss against epoch" in drawn and "strange against epoch" not in drawn
+    assert parsed.count("path", "curve") == 1
+    assert "Nothing was trained" in _Page(render_report(sample(10, 1, 1, histories={}))).words
+
+
 def test_links_within_the_page_lead_somewhere(page: str) -> None:
     elements = _Page(page).elements
     ids = [attributes["id"] for _, attributes in elements if "id" in attributes]
@@ -342,7 +408,7 @@ def test_same_data_same_bytes(page: str) -> None:
 def test_text_from_data_is_never_markup() -> None:
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'"
     data = sample(40, n_cards=3)
-    assert data.recall is not None
+    assert data.recall is not None and data.retrieval is not None
     candidates = data.candidates.copy()
     for name in ("reason", "known_name", "tile"):
         candidates[name] = evil
@@ -365,6 +431,7 @@ def test_text_from_data_is_never_markup() -> None:
             maps={evil: data.maps["seed 1"]},
             histories={evil: data.histories["seed 1"]},
             recall=data.recall[data.recall["group"] == "lensed"].assign(group=evil, lost=evil),
+            retrieval=data.retrieval.assign(known_name=evil),
         )
     )
     parsed = _Page(page)
@@ -415,6 +482,7 @@ def test_nan_everywhere() -> None:
     for name in candidates.select_dtypes("float").columns:
         candidates[name] = np.nan
     assert data.images is not None and data.enrichment is not None
+    assert data.retrieval is not None and data.stability is not None
     nan_images = ImageSet(
         np.full_like(data.images.images, np.nan), data.images.ids, data.images.bands, 0.263, 30.0
     )
@@ -431,6 +499,8 @@ def test_nan_everywhere() -> None:
             ),
             maps={"seed 1": data.maps["seed 1"].assign(x=np.nan)},
             histories={"seed 1": data.histories["seed 1"].assign(loss=np.nan)},
+            retrieval=data.retrieval.assign(rank_images=np.nan, rank_images_lo=np.nan),
+            stability=data.stability.assign(n_min=np.nan, share_of_seeds=np.nan),
         )
     )
     parsed = _Page(page)

@@ -45,6 +45,8 @@ def files(tmp_path: Path) -> dict[str, Any]:
     pivots_aa = np.linspace(5e3, 4.6e4, 9)
     TemplateSet(tuple(BANDS), pivots_aa, classes, one, one, one).save(tmp_path / "templates.npz")
     assert data.images is not None and data.posteriors is not None and data.enrichment is not None
+    assert data.retrieval is not None and data.stability is not None
+    assert data.agreement is not None
     image = data.images
     save_images(tmp_path / "images.npz", image.images, image.ids, image.bands, 0.263, 30.0)
     for name, part in (
@@ -57,6 +59,9 @@ def files(tmp_path: Path) -> dict[str, Any]:
         write_table(part, tmp_path / f"{name}.parquet")
     for name, part in (
         ("enrichment", data.enrichment),
+        ("retrieval", data.retrieval),
+        ("stability", data.stability),
+        ("agreement", data.agreement),
         ("cutflow", data.cutflow),
         ("truth", truth),
     ):
@@ -99,6 +104,7 @@ def test_from_evidence_to_report(files: dict[str, Any], tmp_path: Path) -> None:
     page = Path(out["html"]).read_text(encoding="utf-8")
     assert "Recall against the truth" in page and page.count('class="fig map"') == 2
     assert 'class="model c-lensed"' in page and "seed 2" in page
+    assert "Known quasars, found again" in page and "Adjusted Rand index" in page
 
 
 def test_report_without_optional_parts(files: dict[str, Any], tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ rule islands:
     output:
         islands=result("islands/islands.parquet"),
         enrichment=result("islands/enrichment.csv"),
+        retrieval=result("islands/retrieval.csv"),
+        stability=result("islands/stability.csv"),
+        agreement=result("islands/agreement.csv"),
     log:
         log_of("islands"),
     benchmark:
@@ -49,6 +52,7 @@ rule islands:
         islands=CONFIG.islands.plain(without={"map"}),
         match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,
         seeds=CONFIG.learning.seeds,
+        bands=CONFIG.photometry.bands,
         code=code("islands"),
         follows=follows("map", "catalogue", "known_quasars"),
     message:

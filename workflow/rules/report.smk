@@ -25,7 +25,11 @@ rule report:
         report=CONFIG.report.plain(),
         run=CONFIG.run,
         config=CONFIG.plain(
-            without={"services": True, "sed": {"fit": {"memory_mb", "device"}}}
+            without={
+                # What changes no result of the search.
+                **dict.fromkeys(("services", "similar", "target"), True),
+                "sed": {"fit": {"memory_mb", "device"}},
+            }
         ),
         bands=CONFIG.photometry.bands,
         left_out=SEARCH.left_out,

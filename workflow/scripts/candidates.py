@@ -36,10 +36,11 @@ table = rank_candidates(
     islands=read_optional(snakemake.input.get("islands"), read_table),
     enrichment=read_optional(snakemake.input.get("enrichment"), pd.read_csv),
     lephare=lephare,
+    evidence=read_optional(snakemake.input.get("evidence"), read_table),
     scoring=Scoring.from_params(snakemake.params.candidates),
 )
 about = {}
-for name in ("catalogue", "verdicts", "islands"):
+for name in ("catalogue", "verdicts", "islands", "evidence"):
     if path := snakemake.input.get(name):
         about |= read_about(path)
 if path := snakemake.input.get("lephare"):

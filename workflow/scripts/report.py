@@ -64,6 +64,9 @@ html = render_report(
             snakemake.input.get("figures", []), shortlist(candidates, options["candidates"])["id"]
         ),
         recall=read_optional(snakemake.input.get("recall"), pd.read_csv),
+        retrieval=read_optional(snakemake.input.get("retrieval"), pd.read_csv),
+        stability=read_optional(snakemake.input.get("stability"), pd.read_csv),
+        agreement=read_optional(snakemake.input.get("agreement"), pd.read_csv),
         n_cards=options["candidates"],
         n_listed=options["listed"],
     )

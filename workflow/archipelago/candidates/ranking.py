@@ -17,6 +17,7 @@ from archipelago.candidates.reasons import reason
 from archipelago.candidates.terms import (
     CLASSES,
     Scoring,
+    image_log_ratio,
     island_log_ratio,
     sed_log_odds,
     similarity_log_ratio,
@@ -33,9 +34,10 @@ ABOUT = {
     "dec_deg": "declination, ICRS",
     "score": "sum of the terms [nats]; the list is sorted by it",
     "sed_term": "weight x sed_log_odds [nats]; NaN without a verdict",
-    "learning_term": "similarity_term + island_term, bounded [nats]; 0 without images",
+    "learning_term": "similarity_term + island_term + image_term, bounded [nats]; 0 without images",
     "similarity_term": "weight x log ratio from the similarity to known quasars [nats]",
     "island_term": "weight x log ratio from known quasars on the island [nats]",
+    "image_term": "weight x log ratio from likeness to simulated quasars, lensed or not [nats]",
     "sed_log_odds": "ln odds of quasar or lensed quasar against the rest, from photometry [nats]",
     "best_class": "most probable class by photometry",
     "is_known": "matches a quasar known before the search",
@@ -60,6 +62,7 @@ _FIRST = (
     "learning_term",
     "similarity_term",
     "island_term",
+    "image_term",
     "best_class",
     "is_known",
     "known_name",
@@ -86,6 +89,12 @@ _FIRST = (
     "island_n",
     "island_n_known",
     "island_p_value",
+    "image_log_odds_quasar",
+    "image_log_odds_quasar_std",
+    "image_rank_quasar",
+    "image_log_odds_lensed",
+    "image_log_odds_lensed_std",
+    "image_rank_lensed",
     "map_x",
     "map_y",
 )
@@ -98,6 +107,7 @@ def rank_candidates(
     islands: pd.DataFrame | None = None,
     enrichment: pd.DataFrame | None = None,
     lephare: pd.DataFrame | None = None,
+    evidence: pd.DataFrame | None = None,
     scoring: Scoring | None = None,
 ) -> pd.DataFrame:
     """Bring all evidence together and rank the objects.
@@ -111,6 +121,8 @@ def rank_candidates(
         search goes without images. Objects without a row have no images.
     enrichment : per island its corrected p-value, kept as evidence and not scored; or None.
     lephare : id and LePHARE's results, kept as evidence and not scored; or None.
+    evidence : id, image_log_odds_quasar, image_log_odds_lensed and more: likeness to simulated
+        quasars; None where none were simulated.
     scoring : weights; the defaults if None.
 
     Returns
@@ -140,6 +152,10 @@ def rank_candidates(
         table = _join(table, islands.assign(has_images=True), "islands")
     if lephare is not None:
         table = _join(table, _prefixed(lephare, "lephare_"), "LePHARE")
+    if evidence is not None:
+        wanted = ("image_log_odds_quasar", "image_log_odds_lensed")
+        require_columns(evidence, wanted, f"{_WHERE}: the evidence of images")
+        table = _join(table, evidence, "evidence of images")
     table = _add_terms(table, scoring)
     if enrichment is not None:
         chances = enrichment.set_index("island")["p_value_corrected"]
@@ -202,9 +218,11 @@ def _add_terms(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
     table["island_term"] = scoring.weight_island * island_log_ratio(
         island, _column(table, "island_stability"), has_images, is_known, scoring.prior_known
     )
-    table["learning_term"] = (table["similarity_term"] + table["island_term"]).clip(
-        -scoring.max_learning, scoring.max_learning
+    table["image_term"] = scoring.weight_images * image_log_ratio(
+        _column(table, "image_log_odds_quasar"), _column(table, "image_log_odds_lensed")
     )
+    together = table["similarity_term"] + table["island_term"] + table["image_term"]
+    table["learning_term"] = together.clip(-scoring.max_learning, scoring.max_learning)
     table["sed_term"] = scoring.weight_sed * log_odds
     table["score"] = table["sed_term"] + table["learning_term"]
     return table

@@ -38,12 +38,14 @@ def reason(row: Mapping[str, Any]) -> str:
     Parameters
     ----------
     row : a row of the candidates' table: the terms ``sed_term``,
-        ``similarity_term``, ``island_term`` [nats] and the evidence behind them.
+        ``similarity_term``, ``island_term``, ``image_term`` [nats] and the evidence behind
+        them.
     """
     parts = [
         (abs(_number(row, "sed_term")), _sed_words(row)),
         (abs(_number(row, "similarity_term")), _similarity_words(row)),
         (abs(_number(row, "island_term")), _island_words(row)),
+        (abs(_number(row, "image_term")), _image_words(row)),
     ]
     words = [
         text for size, text in sorted(parts, key=lambda part: -part[0]) if text and size >= _SMALL
@@ -102,6 +104,17 @@ def _island_words(row: Mapping[str, Any]) -> str:
         f"it {where}, {among} {n_known:.0f} other known quasar{'' if n_known == 1 else 's'} "
         f"among {n_island:,.0f} objects"
     )
+
+
+def _image_words(row: Mapping[str, Any]) -> str:
+    quasar, lensed = (
+        _number(row, f"image_log_odds_{kind}", -math.inf) for kind in ("quasar", "lensed")
+    )
+    if max(quasar, lensed) == -math.inf:
+        return ""
+    if _number(row, "image_term", 0.0) < 0:
+        return "its image is unlike those of simulated quasars"
+    return f"its image is like those of simulated {'lensed ' if lensed > quasar else ''}quasars"
 
 
 def _places(percent: float) -> int:

@@ -2,15 +2,21 @@
 
 The score of an object is a sum of logs of Bayes factors,
 
-    score = w_sed ln[odds of the SED] + clip(w_similarity S + w_island I, -max, +max),
+    score = w_sed ln[odds of the SED]
+            + clip(w_similarity S + w_island I + w_images M, -max, +max),
 
 which is Bayes' theorem for evidence that is independent given the class. It is
 not quite: the image repeats part of what the photometry says, and similarity
 and islands come from the same features. Hence weights below 1 and a bound on
 what the images can add or take away.
 
+M compares images with those of simulated quasars and lensed quasars: brightness
+and colours in the images are those of the photometry once more, with which the
+SED was judged; what is new is the shape. Known quasars give colours to some of
+the simulated ones, but never to those that they are judged by.
+
 S and I learn from the known quasars alone, each of which is left out of its own
-term. Both start from a prior that says nothing and move away from 0 only as far
+term. They start from a prior that says nothing and move away from 0 only as far
 as the known quasars carry them: without known quasars they are 0.
 """
 
@@ -43,13 +49,15 @@ class Scoring:
     weight_sed : factor on the log-odds of the SED.
     weight_similarity : factor on the log ratio from the similarity to known quasars.
     weight_island : factor on the log ratio from the island.
-    max_learning : largest absolute value of the two terms from images together [nats].
+    weight_images : factor on the log ratio from likeness to simulated quasars.
+    max_learning : largest absolute value of the three terms from images together [nats].
     prior_known : weight of the prior "images say nothing", as a number of known quasars.
     """
 
     weight_sed: float = 1.0
     weight_similarity: float = 0.5
     weight_island: float = 0.5
+    weight_images: float = 0.5
     max_learning: float = 4.0
     prior_known: float = 2.0
 
@@ -181,6 +189,28 @@ def island_log_ratio(
     steady = np.clip(np.nan_to_num(stability[has_images], nan=1.0), 0.0, 1.0)
     term[has_images] = np.log(ratio) * steady
     return term
+
+
+def image_log_ratio(log_odds_quasar: Floats, log_odds_lensed: Floats) -> Floats:
+    """Log ratio of the rate of quasars, lensed or not, to that of the sample at an object's looks.
+
+    Quasar and lensed quasar are taken to be as likely before the image is seen: the ratio is the
+    mean of the two.
+
+    Parameters
+    ----------
+    log_odds_quasar, log_odds_lensed : (n,) of each kind [nats]; NaN where it was not judged.
+
+    Returns
+    -------
+    (n,) log ratios [nats]: ln[(exp a + exp b) / 2]; that of one kind where the other is missing, 0
+    where both are.
+    """
+    both = np.array([log_odds_quasar, log_odds_lensed], dtype=float)
+    has = np.isfinite(both)
+    total = np.logaddexp.reduce(np.where(has, both, -np.inf), axis=0)
+    n = has.sum(axis=0)
+    return np.where(n > 0, total - np.log(np.maximum(n, 1)), 0.0)
 
 
 def _numbers(table: pd.DataFrame, column: str) -> Floats:

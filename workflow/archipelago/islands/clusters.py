@@ -1,4 +1,4 @@
-"""Islands of one seed by HDBSCAN, and the consensus of several seeds."""
+"""Islands of one seed by HDBSCAN, and the one answer of several seeds."""
 
 from __future__ import annotations
 
@@ -23,24 +23,28 @@ def seed_islands(
     features: NDArray[np.float32],
     map_xy: NDArray[np.float64],
     settings: Mapping[str, Any],
+    content: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Return the island of each object for one seed, -1 for none, (n,).
 
-    HDBSCAN (Campello et al. 2013, PAKDD) with excess of mass.
+    HDBSCAN (Campello et al. 2013, PAKDD).
 
     Parameters
     ----------
     features : (n, d); rows of zeros have no content and are on no island.
     map_xy : (n, 2) map coordinates, used in the space ``map`` only.
     settings : min_cluster_size, min_samples, space (``features``, ``pca``, ``umap5`` or
-        ``map``), n_components (of pca), n_neighbors and random_state (of umap5).
+        ``map``), n_components (of pca), n_neighbors and random_state (of umap5), selection
+        (``eom``: excess of mass, few large islands; ``leaf``: the smallest ones of the tree).
+    content : (n,) which rows have content; None: those that are not all zeros.
 
     Raises
     ------
     ConfigError
         If the space is unknown.
     """
-    content = has_content(features)
+    if content is None:
+        content = has_content(features)
     islands = np.full(len(features), -1, dtype=np.int64)
     smallest = int(settings["min_cluster_size"])
     if content.sum() < max(smallest, 3):
@@ -56,6 +60,7 @@ def seed_islands(
     model = HDBSCAN(
         min_cluster_size=smallest,
         min_samples=min(int(settings["min_samples"]), len(points)),
+        cluster_selection_method=settings["selection"],
         copy=True,
     )
     islands[content] = model.fit_predict(points)
@@ -86,6 +91,36 @@ def _in_space(
         where="islands.hdbscan.space",
         next_step="use features, pca, umap5 or map",
     )
+
+
+def joined_islands(
+    units: Sequence[NDArray[np.float64]],
+    per_seed: NDArray[np.int64],
+    map_xy: NDArray[np.float64],
+    settings: Mapping[str, Any],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the islands of all seeds' features side by side, and how far seeds agree on them.
+
+    Distances in the joined features are the mean over seeds (of their squares), so that
+    what one seed alone brings together is outvoted before islands are sought, not after.
+
+    Parameters
+    ----------
+    units : per seed unit rows (n, d), NaN without content.
+    per_seed : (n_seed, n) island of each seed alone, -1 for none; for the stability.
+    map_xy : (n, 2) map coordinates, used in the space ``map`` only.
+    settings : of `seed_islands`.
+
+    Returns
+    -------
+    islands, stability : as of `consensus_islands`.
+    """
+    joined = np.hstack(units) / np.sqrt(len(units))
+    # Not by zeros: objects that are all the same are zeros once centred.
+    content = np.isfinite(joined).all(axis=1)
+    islands = seed_islands(joined.astype(np.float32), map_xy, settings, content)
+    islands = _by_size(islands, 1)
+    return islands, _stability(per_seed, islands)
 
 
 def consensus_islands(
@@ -142,11 +177,19 @@ def consensus_islands(
             break
         islands[weak] = -1
     islands = _by_size(islands, smallest)
+    return islands, _stability(per_seed, islands)
+
+
+def _stability(per_seed: NDArray[np.int64], islands: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean co-association of each object with the others of its island, (n,).
+
+    Of objects on none: the part of the seeds that agree on that.
+    """
     agreement = _agreement(per_seed, islands)
     stability = (per_seed < 0).mean(axis=0)
     on = np.flatnonzero(islands >= 0)
     stability[on] = agreement[on, islands[on]]
-    return islands, stability
+    return stability
 
 
 def _co_association(tuples: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import hypergeom
+from scipy.stats import beta, hypergeom
 
 #: Columns of the table of enrichment, with what they are.
 ABOUT = {
     "island": "number of the island, 0 the largest",
     "n": "objects on it",
     "n_known": "known quasars on it",
+    "known_share_lo": "lower end of the exact 95 % interval of the known quasars' share of it",
+    "known_share_hi": "upper end of that interval (Clopper & Pearson)",
     "expected": "known quasars expected on it by chance",
     "p_value": "probability of n_known or more by chance (hypergeometric, exact)",
     "p_value_corrected": "p_value corrected for the number of islands (Holm)",
@@ -46,11 +48,14 @@ def enrichment(islands: pd.DataFrame) -> pd.DataFrame:
     for number, members in islands[islands["island"] >= 0].groupby("island", sort=True):
         n = len(members)
         n_known = int(known.loc[members.index].sum())
+        low, high = binomial_interval(n_known, n)
         rows.append(
             {
                 "island": int(str(number)),
                 "n": n,
                 "n_known": n_known,
+                "known_share_lo": low,
+                "known_share_hi": high,
                 "expected": n * n_known_all / n_all,
                 "p_value": tail_probability(n_all, n_known_all, n, n_known),
                 "p_value_corrected": 1.0,
@@ -67,6 +72,20 @@ def enrichment(islands: pd.DataFrame) -> pd.DataFrame:
 def tail_probability(n_all: int, n_known_all: int, n: int, n_known: int) -> float:
     """Return the probability that n of n_all objects hold n_known or more of n_known_all."""
     return float(min(1.0, hypergeom.sf(n_known - 1, n_all, n_known_all, n)))
+
+
+def binomial_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share of which k of n were seen; (0, 1) for n = 0.
+
+    Clopper & Pearson (1934, Biometrika 26, 404): holds the true share with a chance of
+    ``level`` or more, whatever it is.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    tail = (1.0 - level) / 2.0
+    low = 0.0 if k == 0 else float(beta.ppf(tail, k, n - k + 1))
+    high = 1.0 if k == n else float(beta.ppf(1.0 - tail, k + 1, n - k))
+    return low, high
 
 
 def holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,16 +10,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archipelago.base.errors import DataError, InputError
+from archipelago.base.errors import ConfigError, DataError, InputError
 from archipelago.base.tables import require_columns
-from archipelago.islands.clusters import agreement_of_seeds, consensus_islands, seed_islands
+from archipelago.islands.clusters import (
+    agreement_of_seeds,
+    consensus_islands,
+    joined_islands,
+    seed_islands,
+)
 from archipelago.islands.enrichment import enrichment
 from archipelago.islands.maps import has_content
+from archipelago.islands.retrieval import leave_one_out_ranks, rank_spread
 from archipelago.islands.similarity import (
     average_over_seeds,
     known_similarity,
     outlier_scores,
-    retrieval_ranks,
     unit_rows,
 )
 from archipelago.known import match_known
@@ -35,6 +40,9 @@ ABOUT = {
     "similarity_known_std": "standard deviation of that over seeds",
     "similarity_rank": "place by similarity among the objects not known; of a known quasar: "
     "as if it were not known",
+    "similarity_rank_std": "standard deviation of the places that single seeds give",
+    "similarity_rank_lo": "16th percentile of the places that single seeds give",
+    "similarity_rank_hi": "84th percentile of the places that single seeds give",
     "outlier_score": "place of its distance to its neighbours, 1 the loneliest, mean over seeds",
     "known_name": "name of the known quasar at its position, or empty",
     "known_redshift": "redshift of that quasar",
@@ -65,7 +73,8 @@ def find_islands(
     maps : per seed columns id, x, y.
     catalogue : columns id, ra_deg, dec_deg; every id of the features once.
     known : columns name, ra_deg, dec_deg, redshift.
-    settings : hdbscan (see `seed_islands`), consensus_threshold, k_neighbours, centre.
+    settings : hdbscan (see `seed_islands`), consensus, consensus_threshold, k_neighbours,
+        centre.
     seeds : of the features and maps, in their order.
     match_radius_arcsec : largest distance of an object from a known quasar that it is.
 
@@ -108,18 +117,17 @@ def find_islands(
             for values, place in zip(vectors, places, strict=True)
         ]
     ).reshape(len(seeds), len(ids))
-    table["island"], table["island_stability"] = consensus_islands(
-        per_seed,
-        threshold=float(settings["consensus_threshold"]),
-        smallest=int(settings["hdbscan"]["min_cluster_size"]),
-    )
     k = int(settings["k_neighbours"])
     units = [unit_rows(values, centre=bool(settings["centre"])) for values in vectors]
+    table["island"], table["island_stability"] = one_answer(units, per_seed, places[0], settings)
     similarities = [known_similarity(unit, rows_known) for unit in units]
     table["similarity_known"], table["similarity_known_std"] = average_over_seeds(
         np.array([one.of_objects(k) for one in similarities])
     )
-    table["similarity_rank"] = retrieval_ranks(similarities, len(ids), k)
+    table["similarity_rank"] = leave_one_out_ranks(similarities, len(ids), k)
+    std, lo, hi = rank_spread(similarities, len(ids), k)
+    table["similarity_rank_std"] = std
+    table["similarity_rank_lo"], table["similarity_rank_hi"] = lo, hi
     table["outlier_score"] = np.mean([outlier_scores(unit, k) for unit in units], axis=0)
     table["map_x"], table["map_y"] = places[0][:, 0], places[0][:, 1]
     table["known_name"] = table["known_name"].fillna("").astype("str")
@@ -130,6 +138,42 @@ def find_islands(
     tested = enrichment(table)
     _say(table, tested, per_seed, rows_known)
     return table, tested
+
+
+def one_answer(
+    units: Sequence[NDArray[np.float64]],
+    per_seed: NDArray[np.int64],
+    map_xy: NDArray[np.float64],
+    settings: Mapping[str, Any],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the islands of all seeds together, and their stability, (n,) each.
+
+    Parameters
+    ----------
+    units : per seed unit rows (n, d), NaN without content.
+    per_seed : (n_seed, n) island of each seed alone, -1 for none.
+    map_xy : (n, 2) map of the first seed.
+    settings : consensus (``joined``: `joined_islands`, ``co_association``:
+        `consensus_islands`), consensus_threshold, hdbscan.
+
+    Raises
+    ------
+    ConfigError
+        If the consensus is unknown.
+    """
+    if settings["consensus"] == "joined":
+        return joined_islands(units, per_seed, map_xy, settings["hdbscan"])
+    if settings["consensus"] == "co_association":
+        return consensus_islands(
+            per_seed,
+            threshold=float(settings["consensus_threshold"]),
+            smallest=int(settings["hdbscan"]["min_cluster_size"]),
+        )
+    raise ConfigError(
+        f"unknown consensus {settings['consensus']!r}",
+        where="islands.consensus",
+        next_step="use joined or co_association",
+    )
 
 
 def describe_columns(table: pd.DataFrame) -> dict[str, str]:

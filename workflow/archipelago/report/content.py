@@ -32,6 +32,7 @@ _TERMS = (
     ("sed_term", "photometry"),
     ("similarity_term", "similarity to known quasars"),
     ("island_term", "island"),
+    ("image_term", "likeness to simulated quasars"),
 )
 #: Shortest and longest bar of a term, in nats: beyond it a bar is full.
 _TERM_FULL = 12.0
@@ -198,11 +199,15 @@ def tiles(catalogue: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def island_rows(
-    enrichment: pd.DataFrame | None, candidates: pd.DataFrame, colours: int
+    enrichment: pd.DataFrame | None,
+    candidates: pd.DataFrame,
+    colours: int,
+    stability: pd.DataFrame | None = None,
 ) -> list[dict[str, Any]]:
-    """Islands with their members, known quasars and p-values, likeliest first."""
+    """Islands with their members, known quasars, p-values and stability, likeliest first."""
     if enrichment is None or not len(enrichment):
         return []
+    stable = {} if stability is None else stability.set_index("island").to_dict("index")
     rows = []
     for r in enrichment.to_dict("records"):
         island = int(r["island"])
@@ -231,9 +236,50 @@ def island_rows(
                 "best": f"{int(best.min()):,}" if len(best) else "–",
                 "order": corrected if math.isfinite(corrected) else 2.0,
                 "mean_z": fixed(r.get("mean_z"), 2),
+                "share": _range(r.get("known_share_lo"), r.get("known_share_hi"), 2),
+                "stability": fixed(stable.get(island, {}).get("mean_stability"), 2),
+                "seeds": _percent(stable.get(island, {}).get("share_of_seeds")),
+                "sizes": _range(
+                    stable.get(island, {}).get("n_min"), stable.get(island, {}).get("n_max"), 0
+                ),
             }
         )
     return sorted(rows, key=lambda row: (row["island"] == "none", row["order"]))
+
+
+def retrieval_rows(retrieval: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Known quasars with their ranks by images and by photometry, best first; None without any."""
+    if retrieval is None or not len(retrieval):
+        return None
+    rows = [
+        {
+            "name": _text(r.get("known_name")) or _text(r.get("id")),
+            "redshift": fixed(r.get("known_redshift"), 2),
+            "images": fixed(r.get("rank_images"), 0),
+            "spread": _range(r.get("rank_images_lo"), r.get("rank_images_hi"), 0),
+            "photometry": fixed(r.get("rank_photometry"), 0),
+            "island": island_words(r.get("island")),
+            "stability": fixed(r.get("island_stability"), 2),
+            "ahead": cell_number(r.get("rank_images")) < cell_number(r.get("rank_photometry")),
+        }
+        for r in retrieval.to_dict("records")
+    ]
+    return {
+        "rows": rows,
+        "n_objects": f"{int(cell_number(retrieval['n_objects'].iloc[0], 0)):,}",
+        "n_seeds": int(cell_number(retrieval["n_seeds"].iloc[0], 0)),
+        "median_images": fixed(retrieval["rank_images"].astype(float).median(), 0),
+        "median_photometry": fixed(retrieval["rank_photometry"].astype(float).median(), 0),
+    }
+
+
+def agreement_words(agreement: pd.DataFrame | None) -> str:
+    """Mean adjusted Rand index of the pairs of seeds, with its range; empty for one seed."""
+    if agreement is None or not len(agreement):
+        return ""
+    values = agreement["adjusted_rand"].astype(float)
+    pairs = "1 pair" if len(values) == 1 else f"{len(values)} pairs"
+    return f"{fixed(values.mean(), 2)} ({_range(values.min(), values.max(), 2)}, {pairs} of seeds)"
 
 
 def recall_rows(recall: pd.DataFrame | None) -> dict[str, Any] | None:
@@ -443,6 +489,18 @@ def posterior_rows(posteriors: pd.DataFrame | None, object_id: int) -> list[dict
     return rows
 
 
+def _range(low: object, high: object, places: int) -> str:
+    """Two values with a dash between them; one dash where either is missing."""
+    if not math.isfinite(cell_number(low) + cell_number(high)):
+        return "–"
+    return f"{fixed(low, places)}–{fixed(high, places)}"
+
+
+def _percent(share: object) -> str:
+    value = cell_number(share)
+    return f"{100 * value:.0f} %" if math.isfinite(value) else "–"
+
+
 def island_words(island: object) -> str:
     """Name of an island."""
     value = cell_number(island)
@@ -490,6 +548,8 @@ def _redshift(row: Mapping[str, Any]) -> str:
 def _terms(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     terms = []
     for name, label in _TERMS:
+        if name == "image_term" and row.get("image_log_odds_quasar") is None:
+            continue  # none were simulated
         value = cell_number(row.get(name))
         length = 50.0 * min(abs(value), _TERM_FULL) / _TERM_FULL if math.isfinite(value) else 0.0
         missing = name != "sed_term" and not _flag(row.get("has_images"))

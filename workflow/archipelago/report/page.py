@@ -62,8 +62,11 @@ class ReportData:
     models : id to class to (n_band,) best-model fluxes [uJy].
     wavelength_um : band to the wavelength where it is drawn [um]; by default `charts.BAND_UM`.
     enrichment : one row per island.
+    retrieval : one row per known quasar with an image: how well it is found again.
+    stability : one row per island: how far it is the same from seed to seed.
+    agreement : one row per pair of seeds.
     maps : label (a seed) to id, x, y.
-    histories : label to training history: epoch and losses.
+    histories : label to training history: epoch, loss and label-free measures.
     posteriors : one row per object and class.
     figures : id to the figures of its posteriors.
     recall : measured against a truth.
@@ -89,6 +92,9 @@ class ReportData:
     posteriors: pd.DataFrame | None = None
     figures: Mapping[int, Figure] = field(default_factory=dict)
     recall: pd.DataFrame | None = None
+    retrieval: pd.DataFrame | None = None
+    stability: pd.DataFrame | None = None
+    agreement: pd.DataFrame | None = None
     n_cards: int = 50
     n_listed: int = 200
 
@@ -139,7 +145,11 @@ def context(data: ReportData) -> dict[str, Any]:
         "sky": charts.sky_chart(points),
         "maps": _maps(data.maps, points),
         "n_map_shown": charts.MAX_POINTS,
-        "islands": content.island_rows(data.enrichment, data.candidates, charts.N_ISLAND_COLOURS),
+        "islands": content.island_rows(
+            data.enrichment, data.candidates, charts.N_ISLAND_COLOURS, data.stability
+        ),
+        "agreement": content.agreement_words(data.agreement),
+        "retrieval": content.retrieval_rows(data.retrieval),
         "rows": content.table_rows(listed, data.images, ids),
         "cards": cards,
         "top": [card for card in cards if not card["is_known"]][:4],
@@ -247,33 +257,64 @@ def _maps(maps: Mapping[str, pd.DataFrame], points: pd.DataFrame) -> list[dict[s
     return drawn
 
 
+#: Columns of a training's history that are drawn, with what stands beside the axis and below.
+_MEASURES = {
+    "loss": ("loss", "What the training lowers; a value has no meaning of its own."),
+    "alignment": (
+        "alignment",
+        "Mean squared distance of the two views of one image: near 0, they are alike.",
+    ),
+    "uniformity": (
+        "uniformity",
+        "How evenly images spread over the sphere: the lower, the more evenly.",
+    ),
+    "rank_me": (
+        "effective rank",
+        "Dimensions that the features fill (RankMe): a fall to 1 is a collapse.",
+    ),
+    "learning_rate": ("learning rate", "Size of a step."),
+}
+
+
 def _training(histories: Mapping[str, pd.DataFrame]) -> dict[str, Any] | None:
-    """Curves of every column that is a loss, over epochs."""
-    curves = {}
-    for label, history in histories.items():
-        names = [str(name) for name in history.columns if "loss" in str(name)]
-        for name in names:
-            epoch = (
-                history["epoch"].to_numpy(dtype=float)
-                if "epoch" in history.columns
-                else np.arange(1.0, len(history) + 1)
-            )
-            title = label if len(names) == 1 else f"{label} {name}"
-            curves[title] = (epoch, history[name].to_numpy(dtype=float))
-    chart = charts.curves_chart(curves, "epoch", "contrastive loss")
-    if chart is None:
+    """Curves over epochs of the loss and of each label-free measure, a line per seed."""
+    panels = []
+    for column, (label, note) in _MEASURES.items():
+        curves = {
+            name: (_epochs(history), history[column].to_numpy(dtype=float))
+            for name, history in histories.items()
+            if column in history.columns
+        }
+        chart = charts.curves_chart(curves, "epoch", label)
+        if chart is not None:
+            panels.append({"chart": chart, "note": note})
+    if not panels:
         return None
     ends = [
         {
-            "label": label,
-            "epochs": f"{xs[-1]:.0f}",
-            "last": content.number(ys[-1]),
-            "best": content.number(np.nanmin(ys) if np.isfinite(ys).any() else math.nan),
+            "label": name,
+            "epochs": f"{_epochs(history)[-1]:.0f}",
+            "best": content.number(_lowest(history)),
+            "last": [
+                content.number(history[column].iloc[-1]) if column in history.columns else "–"
+                for column in ("loss", "alignment", "uniformity", "rank_me")
+            ],
         }
-        for label, (xs, ys) in curves.items()
-        if len(xs)
+        for name, history in histories.items()
+        if len(history)
     ]
-    return {"chart": chart, "ends": ends}
+    return {"panels": panels, "ends": ends}
+
+
+def _epochs(history: pd.DataFrame) -> np.ndarray:
+    if "epoch" in history.columns:
+        return history["epoch"].to_numpy(dtype=float)
+    return np.arange(1.0, len(history) + 1)
+
+
+def _lowest(history: pd.DataFrame) -> float:
+    losses = history["loss"].dropna() if "loss" in history.columns else pd.Series(dtype=float)
+    return float(losses.min()) if len(losses) else math.nan
 
 
 def _image_note(images: ImageSet | None) -> str:
