@@ -1,0 +1,1 @@
+"""More like this: the objects of a search whose images are nearest to one of them."""
