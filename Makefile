@@ -12,7 +12,7 @@ TRUTH := .demo/truth$(SKY).csv
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help env truth demo half measure-sed test unit cluster lint format schema bench-dag bench-sed bench-resources bench-access clean
+.PHONY: help env truth demo half measure-sed test unit cluster lint format schema bench-dag bench-sed bench-resources bench-access bench-similar bench-fields bench-learning bench-discovery bench-ablation clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,26 @@ bench-resources: truth  ## memory and time of every rule at several sizes, from 
 bench-access: $(INSTALLED)  ## speed, requests and memory of the access to a survey, beside wget; edge objects rescued
 	@mkdir -p .demo
 	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.access --out .demo/access.csv
+
+FIELDS ?= ../shared/data/des_fields
+bench-fields: $(INSTALLED)  ## whether extended and compact sources of real FIELDS (<band>.fits.gz) fall apart
+	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.fields $(FIELDS)
+
+bench-similar: $(INSTALLED)  ## time of "more like this" at three sizes, its growth, and what the index misses
+	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.similar
+
+bench-learning: $(INSTALLED)  ## speed and memory of the training, beside the usual way and the products' peak
+	@OMP_NUM_THREADS=$(CORES) $(BIN)/python -m archipelago.measure.learning_speed --threads $(CORES)
+
+# Skies that took no part in any choice; networks per set of seeds (two sets).
+SKIES ?= 301-305
+NETWORKS ?= 5
+bench-discovery: $(INSTALLED)  ## what learning finds on SKIES whose truth is known, beside the published network (25 min)
+	@$(BIN)/python -m archipelago.measure.discovery --skies $(SKIES) --seeds $(NETWORKS) --processes $(CORES) \
+	    --out .demo/discovery.csv
+
+bench-ablation: $(INSTALLED)  ## what each choice of the learning stage is worth, on skies that only choose
+	@$(BIN)/python -m archipelago.measure.ablation --skies 201,202 --processes $(CORES)
 
 test: lint unit $(INSTALLED)  ## every check and every test
 	$(BIN)/pytest -m slow

@@ -62,8 +62,9 @@ def expected_jobs(checkout: Checkout, overlay: str | None = None) -> dict[str, i
     assert isinstance(seeds, list)
     assert isinstance(shards, int)
     jobs = dict.fromkeys(("select", "match", "photometry", "cutouts"), len(tiles))
-    jobs |= dict.fromkeys(("train", "features", "map"), len(seeds))
+    jobs |= dict.fromkeys(("train", "features", "simulated_features", "map"), len(seeds))
     once = ("known_quasars", "catalogue", "images", "losses", "islands", "templates", "sed")
+    once += ("simulate", "recognise")
     jobs |= dict.fromkeys((*once, "candidates", "report", "all"), 1)
     return jobs | {"posteriors": shards}
 
@@ -142,12 +143,15 @@ CATALOGUE = {"select", "match", "photometry", "catalogue"}
 IMAGES = {*CATALOGUE, "cutouts", "images"}
 ISLANDS = {*IMAGES, "known_quasars", "train", "features", "map", "islands"}
 SED = {*CATALOGUE, "templates", "sed"}
-CANDIDATES = {*ISLANDS, *SED, "candidates"}
+RECOGNISE = {*ISLANDS, "templates", "simulate", "simulated_features", "recognise"}
+CANDIDATES = {*RECOGNISE, *SED, "candidates"}
 TARGETS = {
     "catalogue": CATALOGUE,
     "images": IMAGES,
     "islands": ISLANDS,
+    "similar_index": {*IMAGES, "train", "features", "similar_index"},
     "sed": SED,
+    "recognise": RECOGNISE - {"map", "islands"},
     "candidates": CANDIDATES,
     "report": {*CANDIDATES, "losses", "posteriors", "recall", "report"},
 }

@@ -15,8 +15,10 @@ REPORT = {"report", "all"}
 RANK = {"candidates", "posteriors", "recall", *REPORT}
 SED = {"sed", *RANK}
 ISLANDS = {"islands", *RANK}
-LEARNING = {"train", "features", "map", *ISLANDS}
-IMAGES = {"images", "losses", *LEARNING}
+RECOGNISE = {"recognise", *RANK}
+SIMULATE = {"simulate", "simulated_features", *RECOGNISE}
+LEARNING = {"train", "features", "map", "simulated_features", *RECOGNISE, *ISLANDS}
+IMAGES = {"images", "losses", "simulate", *LEARNING}
 PHOTOMETRY = {"photometry", "catalogue", "cutouts", "sed", *IMAGES}
 
 
@@ -32,19 +34,24 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "photometry.detection_sigma": (2.5, PHOTOMETRY),
     "photometry.cuts": ([], PHOTOMETRY),
     "images.size_px": (27, {"cutouts", *IMAGES}),
-    "known_quasars.min_redshift": (5.6, {"known_quasars", *ISLANDS}),
-    "known_quasars.match_radius_arcsec": (1.4, ISLANDS),
+    "known_quasars.min_redshift": (5.6, {"known_quasars", *ISLANDS, *SIMULATE}),
+    "known_quasars.match_radius_arcsec": (1.4, {*ISLANDS, *SIMULATE}),
     "learning.temperature": (0.2, LEARNING),
     "islands.map.random_state": (2, {"map", *ISLANDS}),
     "islands.k_neighbours": (2, ISLANDS),
     "islands.hdbscan.min_cluster_size": (9, ISLANDS),
-    "sed.models.galaxy.av_mag": ([0.0, 1.1], {"templates", *SED}),
-    "sed.passbands.g": ("sdss_g0", {"templates", *SED}),
+    "recognise.seed": (2, SIMULATE),
+    "recognise.n_components": (20, RECOGNISE),
+    "sed.models.galaxy.av_mag": ([0.0, 1.1], {"templates", *SED, *SIMULATE}),
+    "sed.passbands.g": ("sdss_g0", {"templates", *SED, *SIMULATE}),
+    "sed.fit.priors.lens.redshift_mean": (0.9, {*SED, *SIMULATE}),
     "sed.fit.floor_fraction.star": (0.004, SED),
     "candidates.weight_island": (0.4, RANK),
     "posteriors.draws": (400, {"posteriors", *REPORT}),
     "report.candidates": (9, REPORT),
     "truth.top": ([10, 20], {"recall", *REPORT}),
+    "similar.n": (9, set()),
+    "target": ("10.5,-3", set()),
     "services.connections": (3, set()),
     "services.tap.url": ("http://127.0.0.1:1/elsewhere", set()),
     "services.retries": (1, set()),
@@ -77,6 +84,7 @@ def test_a_match_radius_re_runs_the_match(finished: Checkout) -> None:
 def test_another_seed_trains_that_seed_alone(finished: Checkout) -> None:
     plan = planned_rules(finished.snakemake("-n", change=nested("learning.seeds", [1, 2, 3])))
     assert plan["train"] == plan["features"] == plan["map"] == 1
+    assert plan["simulated_features"] == 1
     assert set(plan) == LEARNING
 
 
@@ -93,6 +101,8 @@ def test_one_more_shard_re_runs_posteriors_alone(finished: Checkout) -> None:
     [
         ("workflow/archipelago/islands/similarity.py", ISLANDS),
         ("workflow/archipelago/learning/augment.py", {"train", "features", *LEARNING}),
+        ("workflow/archipelago/recognise/judges.py", RECOGNISE),
+        ("workflow/archipelago/simulate/draw.py", SIMULATE),
         ("workflow/archipelago/candidates/terms.py", RANK),
         ("workflow/archipelago/report/charts.py", REPORT),
         ("workflow/archipelago/report/templates/style.css", REPORT),

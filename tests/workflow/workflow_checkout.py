@@ -27,6 +27,7 @@ SMALL: dict[str, Any] = {
     "survey": {"tile_order": 4},
     "learning": {"seeds": [1, 2], "epochs_max": 2, "channels": [8, 16, 32], "feature_views": 1},
     "islands": {"map": {"method": "pca"}},
+    "recognise": {"n_simulated": 200},
     "sed": {
         "models": {
             "galaxy": {

@@ -101,6 +101,7 @@ NEEDS: dict[str, Needs] = {
     "known_quasars": Needs(400, 0, 60, 0),
     "ingest": Needs(240, 6, 10, 0.2),
     "detect": Needs(200, 14, 10, 0.5),
+    "own_cutouts": Needs(270, 2, 10, 0.05),
     "catalogue": Needs(190, 3.5, 10, 0.2),
     "losses": Needs(160, 7, 10, 0.2, left_on_disk=("images",)),
     "images": Needs(250, 2.2, 10, 0.05),
@@ -108,9 +109,18 @@ NEEDS: dict[str, Needs] = {
     "train": Needs(850, 4, 25, 0.03),
     "features": Needs(500, 2.5, 15, 0.1),
     "map": Needs(620, 20, 25, 1.0),
-    "islands": Needs(300, 22, 25, 0.5),
+    "islands": Needs(620, 24, 25, 1.0),
+    # Some 600 MB are for the components, which 20,000 objects at most tell.
+    "similar_index": Needs(700, 2.1, 10, 0.02),
+    # A search reads a few hundred of the objects, but what is known of all.
+    "similar": Needs(220, 1.0, 10, 0.1, left_on_disk=("features", "graph", "images", "losses")),
     "templates": Needs(800, 0, 25, 0),
     "sed": Needs(500, 20, 25, 5.0),
+    # Of a larger sample 20,000 images are looked at; per object simulated.
+    "simulate": Needs(2500, 0, 15, 0, minutes_per_work=0.002),
+    "simulated_features": Needs(600, 1.5, 15, 0.1),
+    # Per seed.
+    "recognise": Needs(1200, 0, 25, 0.8, minutes_per_work=5),
     "candidates": Needs(260, 30, 10, 2.0),
     # Per object; what was sampled of an object is kept for the next attempt.
     "posteriors": Needs(900, 2.5, 25, 0, minutes_per_work=90),

@@ -61,6 +61,8 @@ class Case:
 #: Rows that the query gave per object left after the cuts, in DES DR2 (218,241 of 7,438; Byrne et
 #: al. 2024) over those of the demo's sky (some 8).
 LOSSES_TIMES = 4
+#: Tables of the rule islands that the report alone reads.
+_ISLAND_TABLES = ("retrieval", "stability", "agreement")
 #: Epochs of a measured training, and of one of the paper's network.
 EPOCHS, PAPER_EPOCHS = 8, 2
 
@@ -263,6 +265,27 @@ def images_case(run: Run) -> Case:
     )
 
 
+def own_cutouts_case(run: Run) -> Case:
+    """Return the case of a user's own file of cutouts: the run's images."""
+    each = {
+        "cutouts": "cutouts.npz",
+        "manifest": "manifest.parquet",
+        "losses": "losses_images.csv",
+    }
+    images = run.config.images.plain()
+    names = ("bands", "size_px", "pixel_scale_arcsec", "zero_point_ab")
+    return Case(
+        "own_cutouts",
+        {
+            "photometry": run.each_tile("photometry.parquet"),
+            "images": run.file("images.npz"),
+        },
+        {name: [f"{tile}-{file}" for tile in run.tiles] for name, file in each.items()},
+        {"expected": {name: images[name] for name in names}, "tiles": run.tiles},
+        run.n_objects,
+    )
+
+
 def train_case(run: Run, config: Config | None = None) -> Case:
     """Return the case of a training of some epochs, of the run's network or another's."""
     learning = (config or run.config).learning.plain(without={"seeds"})
@@ -320,14 +343,33 @@ def islands_case(run: Run) -> Case:
             "catalogue": run.file("catalogue.parquet"),
             "known": run.file("known_quasars.parquet"),
         },
-        {"islands": "islands.parquet", "enrichment": "enrichment.csv"},
+        {
+            "islands": "islands.parquet",
+            **{name: f"{name}.csv" for name in ("enrichment", *_ISLAND_TABLES)},
+        },
         {
             "islands": run.config.islands.plain(without={"map"}),
             "match_radius_arcsec": run.config.known_quasars.match_radius_arcsec,
             "seeds": list(range(1, 6)),
+            "bands": run.config.photometry.bands,
         },
         run.n_objects,
         threads=8,
+    )
+
+
+def similar_index_case(run: Run) -> Case:
+    """Return the case of the rule similar_index, with five seeds: some twice."""
+    seeds = [run.seeds[number % len(run.seeds)] for number in range(5)]
+    return Case(
+        "similar_index",
+        {
+            "features": [run.file(f"learning/seed-{seed}/features.npz") for seed in seeds],
+            "catalogue": run.file("catalogue.parquet"),
+        },
+        {"graph": "index.faiss", "objects": "index.npz"},
+        {"seeds": list(range(1, 6)), "centre": run.config.islands.centre},
+        run.n_objects,
     )
 
 
@@ -359,6 +401,73 @@ def sed_case(run: Run) -> Case:
     )
 
 
+def simulate_case(run: Run) -> Case:
+    """Return the case of the rule simulate, with as many objects as config.yaml has."""
+    config = run.defaults
+    return Case(
+        "simulate",
+        {
+            "images": run.file("images.npz"),
+            "templates": run.file("sed/templates.npz"),
+            "catalogue": run.file("catalogue.parquet"),
+            "known": run.file("known_quasars.parquet"),
+        },
+        {"images": "simulated.npz", "table": "simulated.parquet"},
+        {
+            "priors": run.config.sed.fit.priors.plain(),
+            "n_simulated": config.recognise.n_simulated,
+            "seed": config.recognise.seed,
+            "redshift_min": config.known_quasars.min_redshift,
+            "match_radius_arcsec": config.known_quasars.match_radius_arcsec,
+        },
+        run.n_objects,
+        work=config.recognise.n_simulated,
+    )
+
+
+def simulated_features_case(run: Run) -> Case:
+    """Return the case of the features of the simulated objects, as many as the run has."""
+    return Case(
+        "simulated_features",
+        {
+            "images": run.file("recognise/simulated.npz"),
+            "model": run.file(f"learning/seed-{run.seeds[0]}/model.pt"),
+        },
+        {"features": "simulated.npz"},
+        {},
+        run.rows("recognise/simulated.parquet"),
+        wildcards={"seed": "1"},
+    )
+
+
+def recognise_case(run: Run) -> Case:
+    """Return the case of the rule recognise, with five seeds: some twice."""
+    seeds = [run.seeds[number % len(run.seeds)] for number in range(5)]
+    return Case(
+        "recognise",
+        {
+            "images": run.file("images.npz"),
+            "simulated": run.file("recognise/simulated.npz"),
+            "table": run.file("recognise/simulated.parquet"),
+            "features": [run.file(f"learning/seed-{seed}/features.npz") for seed in seeds],
+            "simulated_features": [
+                run.file(f"learning/seed-{seed}/simulated.npz") for seed in seeds
+            ],
+            "catalogue": run.file("catalogue.parquet"),
+            "known": run.file("known_quasars.parquet"),
+        },
+        {"evidence": "evidence.parquet"},
+        {
+            "n_components": run.config.recognise.n_components,
+            "seeds": list(range(1, 6)),
+            "match_radius_arcsec": run.config.known_quasars.match_radius_arcsec,
+        },
+        run.n_objects,
+        work=len(seeds),
+        threads=8,
+    )
+
+
 def candidates_case(run: Run) -> Case:
     """Return the case of the rule candidates."""
     return Case(
@@ -384,6 +493,7 @@ def _evidence(run: Run) -> Paths:
         "known": run.file("known_quasars.parquet"),
         "islands": run.file("islands/islands.parquet"),
         "enrichment": run.file("islands/enrichment.csv"),
+        "evidence": run.file("recognise/evidence.parquet"),
     }
 
 
@@ -481,13 +591,17 @@ def report_case(run: Run) -> Case:
             "images": run.file("images.npz"),
             "maps": [run.file(f"islands/seed-{seed}/map.parquet") for seed in run.seeds],
             "histories": [run.file(f"learning/seed-{seed}/history.csv") for seed in run.seeds],
+            **{name: run.file(f"islands/{name}.csv") for name in _ISLAND_TABLES},
         },
         {"html": "report.html"},
         {
             "report": config.report.plain(),
             "run": config.run,
             "config": config.plain(
-                without={"services": True, "sed": {"fit": {"memory_mb", "device"}}}
+                without={
+                    **dict.fromkeys(("services", "similar", "target"), True),
+                    "sed": {"fit": {"memory_mb", "device"}},
+                }
             ),
             "bands": config.photometry.bands,
             "left_out": {},
@@ -502,13 +616,18 @@ ONCE: dict[str, Callable[[Run], Case]] = {
     "known_quasars": known_case,
     "catalogue": catalogue_case,
     "losses": losses_case,
+    "own_cutouts": own_cutouts_case,
     "images": images_case,
     "train": train_case,
     "features": features_case,
     "map": map_case,
     "islands": islands_case,
+    "similar_index": similar_index_case,
     "templates": templates_case,
     "sed": sed_case,
+    "simulate": simulate_case,
+    "simulated_features": simulated_features_case,
+    "recognise": recognise_case,
     "candidates": candidates_case,
     "posteriors": posteriors_case,
     "published_fit": published_case,

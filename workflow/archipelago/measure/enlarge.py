@@ -34,6 +34,10 @@ _FEATURE_NOISE = 0.02
 _CHUNK = 4096
 
 
+#: Tables that do not grow with the objects of the search.
+_AS_IT_IS = ("known_quasars.parquet", "simulated.parquet")
+
+
 def repeat_rows(table: pd.DataFrame, times: int) -> pd.DataFrame:
     """Return the rows ``times`` times, copy after copy.
 
@@ -78,7 +82,7 @@ def enlarge(path: Path, out: Path, times: int) -> None:
 
     Tables (Parquet, and CSV of losses or of a truth) are repeated by `repeat_rows`; numbers of
     a cut flow are multiplied; images and features are repeated, features with some scatter.
-    Whatever has no objects (templates, models, ...) is copied.
+    Whatever has no objects of the search (templates, models, simulated ones, ...) is copied.
 
     Raises
     ------
@@ -104,7 +108,7 @@ def enlarge(path: Path, out: Path, times: int) -> None:
         _enlarge_images(path, out, times)
     elif name == "features.npz":
         _enlarge_features(path, out, times)
-    elif path.suffix == ".parquet" and name != "known_quasars.parquet" and "shard" not in name:
+    elif path.suffix == ".parquet" and name not in _AS_IT_IS and "shard" not in name:
         write_table(repeat_rows(read_table(path), times), out, read_about(path))
     else:
         shutil.copyfile(path, out)

@@ -18,6 +18,8 @@ from types import SimpleNamespace
 from typing import Any
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+#: Rules with another's script.
+_SCRIPT_OF = {"simulated_features": "features"}
 
 #: Kilobytes of /proc and of getrusage in one MB as Snakemake and SLURM count it (2^20 bytes).
 _KB_PER_MB = 1024.0
@@ -53,7 +55,8 @@ def run_rule(job: Mapping[str, Any]) -> None:
         resources=SimpleNamespace(mem_mb=job["mem_mb"]),
         log=[job["log"]],
     )
-    runpy.run_path(str(_SCRIPTS / f"{job['rule']}.py"), {"snakemake": stand_in})
+    script = _SCRIPT_OF.get(job["rule"], job["rule"])
+    runpy.run_path(str(_SCRIPTS / f"{script}.py"), {"snakemake": stand_in})
 
 
 def taken() -> dict[str, float]:

@@ -16,6 +16,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ from archipelago.measure.cases import (
     train_case,
 )
 from archipelago.measure.enlarge import enlarge, repeat_rows
+from archipelago.similar.index import index_from_files, save_index
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 #: The measured table.
@@ -65,13 +67,19 @@ TIMES: dict[str, tuple[int, ...]] = {
     "photometry": (1, 5, 21, 70),
     "catalogue": (1, 5, 21, 70),
     "losses": (1, 5, 21, 70),
+    "own_cutouts": (1, 5, 21),
     "images": (1, 5, 21),
     "train": (1, 5),
     "features": (1, 5),
     "map": (1, 5, 21),
     "islands": (1, 5, 21),
+    "similar_index": (1, 5, 21),
+    "similar": (1, 5, 21),
     "templates": (1,),
     "sed": (1, 5, 21),
+    "simulate": (1, 5, 21),
+    "simulated_features": (1,),
+    "recognise": (1, 5),
     "candidates": (1, 5, 21),
     "posteriors": (70,),
     "published_fit": (1, 70),
@@ -409,6 +417,42 @@ def ingest_case(run: Run, work: Path, times: int) -> Case:
     )
 
 
+def similar_case(run: Run, work: Path) -> Case:
+    """Return the case of the objects most like the run's first one, in an index made for it.
+
+    Features and index stay as they are where the rest is made larger: little of them is read.
+    """
+    features = [work / f"similar-{seed}.npz" for seed in run.seeds]
+    for seed, path in zip(run.seeds, features, strict=True):
+        shutil.copyfile(run.file(f"learning/seed-{seed}/features.npz"), path)
+    graph, objects = work / "index.faiss", work / "index.npz"
+    index = index_from_files(
+        features,
+        run.file("catalogue.parquet"),
+        seeds=run.seeds,
+        centre=run.config.islands.centre,
+    )
+    save_index(index, graph, objects)
+    return Case(
+        "similar",
+        {
+            "features": features,
+            "graph": graph,
+            "objects": objects,
+            "images": run.file("images.npz"),
+            "losses": [run.file("losses_catalogue.csv"), run.file("losses_images.csv")],
+            "evidence": [run.file("candidates.parquet")],
+        },
+        {name: f"similar.{name}" for name in ("parquet", "csv", "html")},
+        {
+            "target": int(index.ids[index.places[0]]),
+            "similar": run.config.similar.plain(),
+            "centre": run.config.islands.centre,
+        },
+        run.n_objects,
+    )
+
+
 #: Side of the smallest image that detection is measured on [px], and of a source's square.
 _FIELD_PX, _SOURCE_PX = 512, 40
 
@@ -521,6 +565,8 @@ def measure_scripts(
         for times in TIMES[rule]:
             if rule == "ingest":
                 yield measurer.measure(ingest_case(run, work, times))
+            elif rule == "similar":
+                yield measurer.measure(similar_case(run, work), times)
             elif rule == "detect":
                 yield measurer.measure(detect_case(run, work, times))
             elif rule == "select":
