@@ -152,7 +152,7 @@ def test_the_floors_of_the_library_hold() -> None:
         "measure": {
             *("base", "config", "needs", "passbands", "photometry", "provenance"),
             *("sed", "survey", "demosky", "tiles", "own", "learning", "islands"),
-            *("similar", "simulate", "recognise"),
+            *("similar", "simulate", "recognise", "candidates"),
         },
     }
     library = REPOSITORY / "workflow" / "archipelago"

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 
 from archipelago.base.errors import ArchipelagoError
 from archipelago.base.images import ImageSet, load_images, save_images
+from archipelago.candidates.terms import image_log_ratio
 from archipelago.config.model import Config
 from archipelago.demosky.sky import build_sky
 from archipelago.islands.clusters import seed_islands
@@ -295,8 +296,7 @@ def _learning(config: Config) -> LearningSettings:
 
 def joint(sky: DemoSky, plain: Floats, lensed: Floats, weight: float) -> Floats:
     """Return the log-odds of photometry plus ``weight`` x those of images, (n,) [nats]."""
-    images = np.logaddexp(plain, lensed) - np.log(2.0)
-    return np.asarray(_sed_log_odds(sky) + weight * np.nan_to_num(images))
+    return np.asarray(_sed_log_odds(sky) + weight * image_log_ratio(plain, lensed))
 
 
 def _sed_log_odds(sky: DemoSky) -> Floats:
@@ -308,7 +308,7 @@ def _tops(
 ) -> dict[str, NDArray[np.int64]]:
     """Return the first objects, not known, of each list."""
     scores = {
-        "images": np.logaddexp(plain, lensed),
+        "images": image_log_ratio(plain, lensed),
         "joint": joint(sky, plain, lensed, config.candidates.weight_images),
     }
     return {
