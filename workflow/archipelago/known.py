@@ -8,6 +8,7 @@ import astropy.units as u
 import numpy as np
 import pandas as pd
 from astropy.coordinates import SkyCoord, search_around_sky
+from numpy.typing import NDArray
 
 from archipelago.base.tables import require_columns
 
@@ -61,6 +62,19 @@ def match_known(objects: pd.DataFrame, known: pd.DataFrame, radius_arcsec: float
             pairs.append((i, j))
     rows = np.array(pairs, dtype=np.int64).reshape(-1, 2)
     return _pairs(objects.iloc[rows[:, 0]], known.iloc[rows[:, 1]])
+
+
+def match_known_images(
+    ids: NDArray[np.int64], catalogue: pd.DataFrame, known: pd.DataFrame, radius_arcsec: float
+) -> pd.DataFrame:
+    """Match those objects of a catalogue that have images with known quasars.
+
+    Parameters
+    ----------
+    ids : (n,) of the objects with images.
+    catalogue, known, radius_arcsec, and what is returned and raised : see `match_known`.
+    """
+    return match_known(catalogue[catalogue["id"].isin(ids)], known, radius_arcsec)
 
 
 def _with_position(table: pd.DataFrame, label: str) -> pd.DataFrame:

@@ -9,15 +9,15 @@ evidence : per object with an image: ln of that ratio for quasars and for lensed
 from archipelago.base.images import load_images
 from archipelago.base.logs import log_to
 from archipelago.base.tables import read_table, write_table
-from archipelago.known import match_known
+from archipelago.known import match_known_images
 from archipelago.learning.store import load_features
 from archipelago.recognise.evidence import ABOUT, image_evidence
 
 log_to(snakemake.log[0])
 images = load_images(snakemake.input.images, memory_map=True)
-catalogue = read_table(snakemake.input.catalogue)
-matched = match_known(
-    catalogue[catalogue["id"].isin(images.ids)],
+matched = match_known_images(
+    images.ids,
+    read_table(snakemake.input.catalogue),
     read_table(snakemake.input.known),
     float(snakemake.params.match_radius_arcsec),
 )

@@ -10,15 +10,15 @@ table : per simulated object: kind, known quasar whose colours it has, redshift,
 from archipelago.base.images import load_images, save_images
 from archipelago.base.logs import log_to
 from archipelago.base.tables import read_table, write_table
-from archipelago.known import match_known
+from archipelago.known import match_known_images
 from archipelago.sed.templates import load_templates
 from archipelago.simulate.tables import ABOUT, known_among, simulated_objects
 
 log_to(snakemake.log[0])
 images = load_images(snakemake.input.images, memory_map=True)
-catalogue = read_table(snakemake.input.catalogue)
-matched = match_known(
-    catalogue[catalogue["id"].isin(images.ids)],
+matched = match_known_images(
+    images.ids,
+    read_table(snakemake.input.catalogue),
     read_table(snakemake.input.known),
     float(snakemake.params.match_radius_arcsec),
 )

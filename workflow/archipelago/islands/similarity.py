@@ -87,46 +87,6 @@ def average_over_seeds(
     return per_seed.mean(axis=0), per_seed.std(axis=0)
 
 
-def retrieval_ranks(seeds: list[KnownSimilarity], n_objects: int, k: int) -> NDArray[np.float64]:
-    """Return each object's place, (n,), in a search that starts from the known quasars.
-
-    Objects are ordered by their mean similarity over seeds, 1 the most similar. For a
-    known quasar it is the place it would have had if it were not known: all others are
-    compared with the known ones but it (leave one out). Known quasars do not compete.
-    Equal similarities share the better place. NaN without similarity.
-
-    Parameters
-    ----------
-    seeds : of each seed, on the same objects.
-    n_objects : n.
-    k : nearest known quasars that count.
-    """
-    ranks = np.full(n_objects, np.nan)
-    known = seeds[0].known
-    unknown = np.setdiff1d(np.arange(n_objects), known)
-
-    def mean_similarity(without: int | None) -> NDArray[np.float64]:
-        return np.mean([seed.of_objects(k, without) for seed in seeds], axis=0)
-
-    if len(unknown):
-        ranks[unknown] = _places(mean_similarity(None)[unknown])
-    for place, row in enumerate(known):
-        similarity = mean_similarity(place)
-        if np.isfinite(similarity[row]):
-            ranks[row] = 1 + np.sum(similarity[unknown] > similarity[row])
-    return ranks
-
-
-def _places(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return 1 for the largest value and so on, equal ones alike, NaN for NaN."""
-    finite = np.isfinite(values)
-    rising = np.sort(values[finite])
-    above = len(rising) - np.searchsorted(rising, values[finite], side="right")
-    places = np.full(len(values), np.nan)
-    places[finite] = 1 + above
-    return places
-
-
 def outlier_scores(units: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     """Return how lonely each object is, from 0 (least) to 1 (most), (n,).
 

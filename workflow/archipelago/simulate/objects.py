@@ -52,6 +52,8 @@ _AS_FAINT = 0.8
 _KNOWN_SHARE, _KNOWN_SCATTER = 0.5, 0.05
 #: How much redder than its total light an object may look in the aperture [natural log].
 _COLOUR_MARGIN = 0.3
+#: Magnification from which on a configuration is drawn each time (assumed).
+_OFTEN_MAGNIFIED = 5.0
 #: Scatter of a lensed image's flux (microlensing; assumed) [natural log].
 _FLICKER = 0.1
 #: Relative scatter of the sharpness between images (assumed).
@@ -330,26 +332,67 @@ def _quasars(search: _Search, n: int, rng: np.random.Generator) -> Simulated:
     return Simulated(shown[keep], redshift[keep], source[keep], none, none)
 
 
-def _lensed(search: _Search, n: int, rng: np.random.Generator) -> Simulated:
-    limits, conditions, scale = search.limits, search.conditions, search.images.pixel_scale_arcsec
+@dataclass(frozen=True)
+class _Systems:
+    """Quasars with galaxies before them, of (n,) each; light in counts, (n, band)."""
+
+    flux: Floats
+    light: Floats
+    redshift: Floats
+    source: NDArray[np.int64]
+    lens_redshift: Floats
+    log_mass: Floats
+
+    def __len__(self) -> int:
+        return len(self.flux)
+
+    def take(self, rows: NDArray[np.bool_]) -> _Systems:
+        """Return the chosen ones."""
+        return _Systems(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+
+@dataclass(frozen=True)
+class _Lensing:
+    """Images of quasars about their lenses: places [arcsec] and shares of the light, (n, 4).
+
+    ``angle`` is the direction of the shear [rad], ``several`` says which are kept: those with
+    several images, the more magnified the more likely. (n,) each.
+    """
+
+    x_arcsec: Floats
+    y_arcsec: Floats
+    share: Floats
+    angle: Floats
+    separation_arcsec: Floats
+    several: NDArray[np.bool_]
+
+
+def _systems(search: _Search, n: int, rng: np.random.Generator) -> _Systems:
+    """Draw quasars and galaxies that together could be in the sample.
+
+    Colours as often as expected, but brightness and the lens's share of the light evenly: what is
+    wanted is every kind of lensed quasar, and the frequent ones would hide the others.
+    """
+    limits, per_ujy, reference = search.limits, search.counts_per_ujy, search.limits.reference
     flux, redshift, source = _drawn(search, n, rng, _FAINTER)
     n = len(flux)
-    # Colours as often as expected, but brightness and the lens's share of the light evenly: what
-    # is wanted is every kind of lensed quasar, and the frequent ones would hide the others.
-    reference = limits.reference
     bright = np.exp(rng.uniform(np.log(_FAINTER * limits.flux_min), np.log(limits.flux_max), n))
     flux *= (bright / flux[:, reference])[:, None]
     lens = draw_lens_galaxies(search.templates, search.priors, search.images.bands, n, rng)
-    per_ujy = search.counts_per_ujy
     ratio = 10 ** rng.uniform(*_LOG_LENS_RATIO, n)
     factor = ratio * flux[:, reference] / (lens.flux_ujy[:, reference] * per_ujy)
     light = lens.flux_ujy * (per_ujy * factor)[:, None]
     log_mass = lens.log_mass + np.log10(factor)
     possible = limits.possible(flux + light) & (np.abs(log_mass - _LOG_MASS) < _LOG_MASS_RANGE)
-    flux, redshift, light = flux[possible], redshift[possible], light[possible]
-    source = source[possible]
-    log_mass, lens_redshift, n = log_mass[possible], lens.redshift[possible], int(possible.sum())
-    einstein = einstein_radius_arcsec(log_mass, lens_redshift, redshift, rng)
+    return _Systems(flux, light, redshift, source, lens.redshift, log_mass).take(possible)
+
+
+def _lens_each(systems: _Systems, rng: np.random.Generator) -> _Lensing:
+    """Put each quasar somewhere behind its galaxy and return its images."""
+    n = len(systems)
+    einstein = einstein_radius_arcsec(
+        systems.log_mass, systems.lens_redshift, systems.redshift, rng
+    )
     angle = rng.uniform(0, np.pi, n)
     # Ellipticity of the mass, as a shear along the light, and that of the surroundings.
     shear = np.clip(rng.rayleigh(0.09, n), 0.01, 0.3)
@@ -358,52 +401,74 @@ def _lensed(search: _Search, n: int, rng: np.random.Generator) -> Simulated:
     x, y, magnification = find_images(
         einstein, shear, angle, radius * np.cos(azimuth), radius * np.sin(azimuth)
     )
-    several = magnification[:, 1] > 0
-    # A flux-limited sample holds the more of a configuration, the more it magnifies.
-    total = magnification.sum(axis=1)
-    several &= rng.random(n) < np.clip(total / 5.0, 0, 1)
-    part = magnification / np.where(total > 0, total, 1.0)[:, None]
-    part = part * np.exp(rng.normal(0.0, _FLICKER, part.shape))
-    distance = np.hypot(x[:, :, None] - x[:, None, :], y[:, :, None] - y[:, None, :])
     real = magnification > 0
+    total = magnification.sum(axis=1)
+    # A flux-limited sample holds the more of a configuration, the more it magnifies.
+    several = real[:, 1] & (rng.random(n) < np.clip(total / _OFTEN_MAGNIFIED, 0, 1))
+    share = magnification / np.where(total > 0, total, 1.0)[:, None]
+    share = share * np.exp(rng.normal(0.0, _FLICKER, share.shape))
+    distance = np.hypot(x[:, :, None] - x[:, None, :], y[:, :, None] - y[:, None, :])
     distance[~(real[:, :, None] & real[:, None, :])] = 0.0
-    separation = distance.max(axis=(1, 2))
-    # The survey lists the centre of all light in the bands next to the reference.
-    near = slice(max(limits.reference - 2, 0), limits.reference + 1)
-    quasar_light = np.clip(flux[:, near], 0, None).sum(axis=1)
-    lens_light = light[:, near].sum(axis=1)
-    both = quasar_light * part.sum(axis=1) + lens_light
-    jitter = _centres(n, rng)
-    centre_x = (part * x).sum(axis=1) * quasar_light / both / scale - jitter[0]
-    centre_y = (part * y).sum(axis=1) * quasar_light / both / scale - jitter[1]
-    fwhm = _fwhm(conditions, n, rng)
+    return _Lensing(x, y, share, angle, distance.max(axis=(1, 2)), several)
+
+
+def _centre_of_light(
+    search: _Search, systems: _Systems, lensing: _Lensing, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Return where the survey lists the systems, from their lenses [px], (n,) each.
+
+    That is the centre of all light in the bands next to the reference.
+    """
+    reference, scale = search.limits.reference, search.images.pixel_scale_arcsec
+    near = slice(max(reference - 2, 0), reference + 1)
+    quasar = np.clip(systems.flux[:, near], 0, None).sum(axis=1)
+    both = quasar * lensing.share.sum(axis=1) + systems.light[:, near].sum(axis=1)
+    jitter = _centres(len(systems), rng)
+    return (
+        (lensing.share * lensing.x_arcsec).sum(axis=1) * quasar / both / scale - jitter[0],
+        (lensing.share * lensing.y_arcsec).sum(axis=1) * quasar / both / scale - jitter[1],
+    )
+
+
+def _lensed(search: _Search, n: int, rng: np.random.Generator) -> Simulated:
+    scale, reference = search.images.pixel_scale_arcsec, search.limits.reference
+    systems = _systems(search, n, rng)
+    n = len(systems)
+    lensing = _lens_each(systems, rng)
+    centre_x, centre_y = _centre_of_light(search, systems, lensing, rng)
+    fwhm = _fwhm(search.conditions, n, rng)
     parts = [
         points(
-            x[:, k] / scale - centre_x, y[:, k] / scale - centre_y, flux * part[:, k : k + 1], fwhm
+            lensing.x_arcsec[:, k] / scale - centre_x,
+            lensing.y_arcsec[:, k] / scale - centre_y,
+            systems.flux * lensing.share[:, k : k + 1],
+            fwhm,
         )
-        for k in range(part.shape[1])
+        for k in range(lensing.share.shape[1])
     ]
+    radius = half_light_radius_arcsec(systems.log_mass, systems.lens_redshift, rng)
     parts.append(
         galaxies(
             -centre_x,
             -centre_y,
-            light,
+            systems.light,
             fwhm,
-            r_eff_px=half_light_radius_arcsec(log_mass, lens_redshift, rng) / scale,
+            r_eff_px=radius / scale,
             axis_ratio=np.clip(rng.normal(0.75, 0.15, n), 0.35, 1.0),
-            angle_rad=angle + np.pi / 2 + rng.normal(0, 0.2, n),
+            angle_rad=lensing.angle + np.pi / 2 + rng.normal(0, 0.2, n),
             index=4.0,
         )
     )
-    parts = [_rows(one, several) for one in parts]
-    shown = _expose(parts, search, rng)
-    keep = limits.keep(shown, scale)
-    share = light[several, reference] / (light + flux)[several, reference]
+    kept = lensing.several
+    shown = _expose([_rows(part, kept) for part in parts], search, rng)
+    systems = systems.take(kept)
+    keep = search.limits.keep(shown, scale)
+    share = (systems.light / (systems.light + systems.flux))[:, reference]
     return Simulated(
         shown[keep],
-        redshift[several][keep],
-        source[several][keep],
-        separation[several][keep],
+        systems.redshift[keep],
+        systems.source[keep],
+        lensing.separation_arcsec[kept][keep],
         share[keep],
     )
 
