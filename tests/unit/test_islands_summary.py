@@ -14,6 +14,7 @@ import pytest
 from archipelago.base.errors import ConfigError, DataError, InputError
 from archipelago.base.tables import read_table, write_table
 from archipelago.islands import clusters, enrichment, maps, similarity
+from archipelago.islands.retrieval import leave_one_out_ranks
 from archipelago.islands.summary import describe_columns, find_islands
 
 HDBSCAN = {"min_cluster_size": 5, "min_samples": 3, "space": "features", "selection": "eom"}
@@ -303,7 +304,7 @@ def test_retrieval_ranks_by_hand() -> None:
     assert one.of_objects(9)[2] == pytest.approx(
         (np.cos(np.radians(4.0)) + np.cos(np.radians(6.0))) / 2
     )
-    ranks = similarity.retrieval_ranks([one, one], 6, k=1)
+    ranks = leave_one_out_ranks([one, one], 6, k=1)
     # Unknown: 3 (7 deg, 3 from a known one), 4 (4 deg), 25, 90. Known 0 is 10 deg from known 1,
     # which 7 deg (3) and 4 deg (6) are nearer to; 25 deg is 15 away.
     assert ranks.tolist() == [3.0, 3.0, 2.0, 3.0, 4.0, 1.0]

@@ -39,9 +39,9 @@ def leave_one_out_ranks(
 
     Objects are ordered by their mean similarity over seeds, 1 the most similar. For a known
     quasar it is the place it would have had if it were not known: all others are compared with the
-    known ones but it. Known quasars do not compete. Equal similarities share the better place. NaN without
-    similarity. The time grows with n rather than with n times the square of the number of known
-    quasars: to leave one out changes only those objects that have it among their nearest.
+    known ones but it. Known quasars do not compete. Equal similarities share the better place. NaN
+    without similarity. The time grows with n rather than with n times the square of the number of
+    known quasars: to leave one out changes only those objects that have it among their nearest.
 
     Parameters
     ----------
