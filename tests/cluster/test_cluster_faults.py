@@ -31,7 +31,7 @@ UNHURRIED: dict[str, Any] = {
 }
 LATE = {"endpoint": "cutout", "kind": "latency", "seconds": 0.1}
 #: A training of some half a minute.
-LONG: dict[str, Any] = {"learning": {"seeds": [1], "epochs_max": 250, "patience": 250}}
+LONG: dict[str, Any] = {"learning": {"seeds": [1], "epochs_max": 1000, "patience": 1000}}
 
 
 def photometry_of(tile: str) -> str:
