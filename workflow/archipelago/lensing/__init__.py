@@ -1,0 +1,1 @@
+"""Shapes in images that tell a lensed quasar from a single one."""
