@@ -43,14 +43,18 @@ def unit_of(column: str) -> str:
 
 
 def write_table(
-    table: pd.DataFrame, path: str | Path, about: Mapping[str, str] | None = None
+    table: pd.DataFrame,
+    path: str | Path,
+    about: Mapping[str, str] | None = None,
+    marks: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``table`` as Parquet, completely or not at all.
 
     Each column's field metadata holds its unit (from its name) and, where
-    ``about`` has one, a sentence on what it is and where it comes from.
+    ``about`` has one, a sentence on what it is and where it comes from. ``marks`` are
+    texts on the whole table, by name; see `read_mark`.
     """
-    arrow = _with_units(table, about or {})
+    arrow = _with_units(table, about or {}, marks)
     with atomic_path(path) as temporary:
         pq.write_table(arrow, temporary)
 
@@ -188,6 +192,8 @@ def cell_number(value: Any, default: float = math.nan) -> float:
 def read_any_table(path: str | Path) -> pd.DataFrame:
     """Read a user's table: CSV (also gzipped), FITS, VOTable, ECSV or Parquet, by its suffix.
 
+    ``attrs["units"]`` of the result has the units, by column, that FITS, VOTable or ECSV give.
+
     Raises
     ------
     InputError
@@ -236,4 +242,9 @@ def _read_with_astropy(path: Path, fmt: str) -> pd.DataFrame:
     wide = [name for name in table.colnames if table[name].ndim > 1]
     if wide:
         table.remove_columns(wide)  # arrays in cells cannot be photometry
-    return table.to_pandas()
+    table.convert_bytestring_to_unicode()  # FITS's text
+    frame = table.to_pandas()
+    units = {name: str(table[name].unit) for name in table.colnames if table[name].unit is not None}
+    if units:
+        frame.attrs["units"] = units
+    return frame

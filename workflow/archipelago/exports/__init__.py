@@ -1,0 +1,1 @@
+"""What the candidates become for other programs and for the telescope."""
