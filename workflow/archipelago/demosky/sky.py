@@ -181,6 +181,45 @@ def build_sky(seed: int, n_selected: int = 12_000) -> Sky:
     return _assemble(rng[5], seed, chosen, seen.take(keep, part_rows))
 
 
+def quasar_trials(seed: int, draw: int = 0) -> pd.DataFrame:
+    """Return quasars as nature has them on the sky of ``seed``, and what becomes of each.
+
+    A sky keeps so many quasars of each fate: shares of those that survive cannot be told from it.
+    These are all that are drawn, measured under the same depth and dust.
+
+    Parameters
+    ----------
+    seed : of the sky.
+    draw : other numbers give other quasars.
+
+    Returns
+    -------
+    kind, redshift, lens_redshift, image_separation_arcsec, magnification; total noise-free
+    z fluxes behind Galactic dust ``quasar_ujy_z`` (all images) and ``front_ujy_z`` [uJy];
+    ``removed_by``: first cut of the AllWISE search that removes it, "" if none does.
+    """
+    root = np.random.SeedSequence(seed)
+    field = catalogues.draw_field(np.random.default_rng(root.spawn(6)[0]), len(BANDS) + 1)
+    rng = np.random.default_rng([seed, draw, 8_517])
+    pool = population.join(_draw_quasar_trials(rng, 1.0))
+    ra, dec = _positions(rng, len(pool))
+    seen = catalogues.measure(rng, pool, ra, dec, _plane(ra, dec), field)
+    fate = catalogues.removed_by(_cuts(seen, "allwise"))
+    conditions = catalogues.des_cut(seen.des)
+    selected = np.all(list(conditions.values()), axis=0)
+    first = catalogues.removed_by(conditions)
+    column = BANDS.index("z")
+    owner = pool.parts["object"].to_numpy()
+    front = pool.parts["role"].isin(["lens", "galaxy"]).to_numpy()
+    light = seen.part_flux_ujy[:, column]
+    names = ["kind", "redshift", "lens_redshift", "image_separation_arcsec", "magnification"]
+    table = pool.objects[names].copy()
+    table["quasar_ujy_z"] = np.bincount(owner, np.where(front, 0.0, light), len(pool))
+    table["front_ujy_z"] = np.bincount(owner, np.where(front, light, 0.0), len(pool))
+    table["removed_by"] = np.where(selected, fate, first).astype(str)
+    return table
+
+
 def _draw_crowd(rng: np.random.Generator, scale: float) -> Population:
     """Everything but quasars."""
     parts = []

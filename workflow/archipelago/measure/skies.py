@@ -90,16 +90,7 @@ def sky_catalogue(sky: Sky, search: Mapping[str, Any], query: str) -> pd.DataFra
     As `archipelago.photometry.measure.measure`: sorted by id, what passes all cuts.
     """
     survey, partners, section = search["survey"], search["match"], search["photometry"]
-    adql = load_query(query, hpix_min=_HPIX[0], hpix_max=_HPIX[1])
-    sources, _ = select_sources(
-        [SkyTap(sky).query(adql, max_rows=survey["max_rows"])],
-        columns=survey["columns"],
-        bands=survey["bands"],
-        tile=_TILE,
-    )
-    matched, _ = match_catalogues(
-        sources, partners, SkyMatcher(sky), tile=_TILE, max_rows=survey["max_rows"]
-    )
+    _, matched, _ = sky_matches(sky, search, query)
     photometry, _, _ = measure(
         matched,
         read_bands(section["bands"], survey["bands"], *(one["bands"] for one in partners)),
@@ -109,6 +100,27 @@ def sky_catalogue(sky: Sky, search: Mapping[str, Any], query: str) -> pd.DataFra
         _TILE,
     )
     return photometry
+
+
+def sky_matches(
+    sky: Sky, search: Mapping[str, Any], query: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return what the query selects, what is left of it after the matches, and what they lost.
+
+    Parameters as of `sky_catalogue`.
+    """
+    survey = search["survey"]
+    adql = load_query(query, hpix_min=_HPIX[0], hpix_max=_HPIX[1])
+    sources, _ = select_sources(
+        [SkyTap(sky).query(adql, max_rows=survey["max_rows"])],
+        columns=survey["columns"],
+        bands=survey["bands"],
+        tile=_TILE,
+    )
+    matched, losses = match_catalogues(
+        sources, search["match"], SkyMatcher(sky), tile=_TILE, max_rows=survey["max_rows"]
+    )
+    return sources, matched, losses
 
 
 def foreground_shares(sky: Sky) -> pd.DataFrame:

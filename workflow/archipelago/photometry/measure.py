@@ -131,7 +131,7 @@ def measure(
     typed_cuts = read_cuts(cuts)
     check_bands(typed_cuts, bands)
     typed_depths = read_depths(bands, depths)
-    columns = {band: _columns_of(matched, band) for band in bands}
+    columns = {band: columns_of(matched, band) for band in bands}
     wanted = [*OBJECT_COLUMNS[:3], *(name for pair in columns.values() for name in pair), *carry]
     require_columns(matched, wanted, where)
     twice = matched["id"][matched["id"].duplicated()]
@@ -192,7 +192,7 @@ def describe(columns: Iterable[str]) -> dict[str, str]:
     return about
 
 
-def _columns_of(matched: pd.DataFrame, band: str) -> tuple[str, str]:
+def columns_of(matched: pd.DataFrame, band: str) -> tuple[str, str]:
     """Return the columns that hold a band: the survey's own, or a partner's."""
     raw, survey = (f"value_{band}", f"error_{band}"), (f"mag_ab_{band}", f"mag_err_{band}")
     return survey if raw[0] not in matched.columns and survey[0] in matched.columns else raw

@@ -108,6 +108,7 @@ def verdicts(
     threads: int = 1,
     memory_mb: float = 1500.0,
     on: Backend = NUMPY,
+    among: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Judge every object of a catalogue.
 
@@ -125,6 +126,8 @@ def verdicts(
         thread on the size of the chunks, and so the last bits, do not depend on it.
     on : what to compute on, see `archipelago.sed.backend.pick_backend`. A GPU takes one chunk
         at a time, of a size that its own memory bounds.
+    among : catalogue and verdicts of a search that the objects are judged as members of: the
+        density of ``other`` is that search's. None: it is learnt from the objects themselves.
 
     Returns
     -------
@@ -152,7 +155,9 @@ def verdicts(
     catalogue = catalogue.sort_values("id", kind="stable").reset_index(drop=True)
     flux, error, used, detected = read_fluxes(catalogue, bands)
     judge = _Judge(templates, bands, params, on)
-    other = OtherDensity.learn(flux, error, used, detected, params["other"])
+    members = catalogue if among is None else among[0]
+    of_members = (flux, error, used, detected) if among is None else read_fluxes(members, bands)
+    other = OtherDensity.learn(*of_members, params["other"])
 
     def work(part: slice) -> pd.DataFrame:
         return judge.frame(flux[part], error[part], used[part], other)
@@ -165,7 +170,10 @@ def verdicts(
     if not frames:
         frames = [judge.frame(flux, error, used, other)]
     result = pd.concat(frames, ignore_index=True)
-    result["ln_evidence_other"] += _learnt(result, catalogue, flux, used, params["other"])
+    if among is None:
+        result["ln_evidence_other"] += _learnt(result, catalogue, flux, used, params["other"])
+    else:
+        result["ln_evidence_other"] += _learnt_there(among, other, of_members, params["other"])
     result = pd.concat([result, pd.DataFrame(_probabilities(result))], axis=1)
     result.insert(0, "id", catalogue["id"].to_numpy(dtype=np.int64))
     result.insert(1, "sed_status", pd.Series(_status(used, detected), dtype="str"))
@@ -394,6 +402,21 @@ def _learnt(
     )
     _LOG.info("about %.0f deg2; density of other: %.3g of the configured", area_deg2, factor)
     return float(np.log(factor))
+
+
+def _learnt_there(
+    among: tuple[pd.DataFrame, pd.DataFrame],
+    other: OtherDensity,
+    of_members: tuple[Floats, Floats, Bools, Bools],
+    section: Mapping[str, Any],
+) -> float:
+    """Return ln of the factor that a search's own verdicts have, by its catalogue."""
+    members, judged = among
+    flux, error, used, _ = of_members
+    plain = other.ln_density(flux, error, used) + np.log(float(section["density_per_deg2_mag"]))
+    listed = judged.set_index("id")["ln_evidence_other"].reindex(members["id"]).to_numpy()
+    difference = (listed - plain)[np.isfinite(listed - plain)]
+    return float(np.median(difference)) if len(difference) else 0.0
 
 
 def _probabilities(result: pd.DataFrame) -> dict[str, Floats]:
