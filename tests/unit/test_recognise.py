@@ -22,9 +22,11 @@ SCALE = 0.263
 
 @pytest.fixture(autouse=True)
 def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small forests, which tell what is so far apart as here."""
+    """Small forests and short trainings, which tell what is so far apart as here."""
     monkeypatch.setattr(judges, "_N_TREES", 25)
     monkeypatch.setattr(judges, "_N_BOOSTS", 25)
+    monkeypatch.setattr(judges, "_N_NETWORKS", 1)
+    monkeypatch.setattr(judges, "_N_STEPS", 150)
 
 
 def _blobs(n: int, width_px: float, seed: int, flux: float = 800.0) -> np.ndarray:
@@ -99,6 +101,7 @@ def _judged(n: int, k: int, apart: float, **changes: Any) -> np.ndarray:
         "known": np.zeros(n, dtype=bool),
         "source": np.full(k, -1, dtype=np.int64),
         "seed": 1,
+        "network_share": 0.5,
     }
     return log_ratios(sample, simulated, **given | changes)
 
@@ -107,6 +110,13 @@ def test_what_is_like_the_simulated_ones_is_found() -> None:
     values = _judged(200, 100, 6.0)
     assert values[:20].min() > values[20:].max()
     assert np.median(values[20:]) < -1 < 1 < np.median(values[:20])
+
+
+def test_networks_count_as_much_as_they_are_given() -> None:
+    by_trees, half, by_networks = (_judged(120, 60, 5.0, network_share=q) for q in (0.0, 0.5, 1.0))
+    np.testing.assert_allclose(half, (by_trees + by_networks) / 2)
+    assert not np.allclose(by_trees, by_networks)
+    assert np.median(by_networks[:12]) > 1 > -1 > np.median(by_networks[12:])
 
 
 def test_judging_does_not_depend_on_the_threads_and_repeats() -> None:
@@ -123,8 +133,9 @@ def test_a_known_quasar_is_not_judged_by_objects_with_its_colours() -> None:
     simulated[:30] = sample[4] + 0.1 * rng.normal(size=(30, 2))
     known = np.arange(100) == 4
     source = np.where(np.arange(60) < 30, 4, -1)
-    with_own = log_ratios(sample, simulated, known=known, source=np.full(60, -1), seed=1)
-    without = log_ratios(sample, simulated, known=known, source=source, seed=1)
+    given: dict[str, Any] = {"known": known, "seed": 1, "network_share": 0.0}
+    with_own = log_ratios(sample, simulated, source=np.full(60, -1), **given)
+    without = log_ratios(sample, simulated, source=source, **given)
     assert with_own[4] > 2 > without[4]
 
 

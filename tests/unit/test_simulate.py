@@ -17,6 +17,7 @@ from archipelago.simulate.conditions import Conditions, draw_noise, measure_cond
 from archipelago.simulate.draw import draw_lens_galaxies, draw_quasars
 from archipelago.simulate.lenses import find_images
 from archipelago.simulate.light import galaxies, points, render
+from archipelago.simulate.neighbours import Neighbours, draw_neighbours, measure_neighbours
 from archipelago.simulate.objects import Known, Simulated, aperture_counts, simulate
 from archipelago.simulate.tables import ABOUT, known_among, simulated_objects
 
@@ -191,6 +192,62 @@ def test_an_image_without_numbers_does_not_count() -> None:
     np.testing.assert_array_equal(one.noise, other.noise)
 
 
+# --------------------------------------------------------------------------- neighbours
+
+
+def _with_neighbours(share: float, n: int = 300) -> np.ndarray:
+    """Faint objects of which a share has a source 2.8 arcsec away, of light 60, 300 and 900."""
+    images = _noise(n, 8)
+    x, y = np.full(n, 8.0), np.full(n, -7.0)
+    there = (np.arange(n) < share * n).astype(float)
+    beside = there[:, None] * np.array([60.0, 300.0, 900.0])
+    own = np.full((n, 3), 300.0)
+    fwhm = np.full((n, 3), 4.0)
+    zero = np.zeros(n)
+    both = [points(zero, zero, own, fwhm), points(x, y, beside, np.hypot(fwhm, 0.6 / SCALE))]
+    return (images + render(both, 28)).astype(np.float32)
+
+
+def test_neighbours_are_counted_and_measured() -> None:
+    images = _with_neighbours(0.4)
+    conditions = measure_conditions(images, 4.0)
+    found = measure_neighbours(images, conditions, SCALE)
+    per_stamp = len(found.flux) / 300
+    assert 0.38 < per_stamp < 0.45  # noise makes a few more
+    np.testing.assert_allclose(np.median(found.flux, axis=0), [60.0, 300.0, 900.0], rtol=0.15)
+    # Where they are sought: within the edge of 2 px and 2 arcsec from the middle.
+    axis = np.arange(28) - 13.5
+    far = np.hypot(axis[:, None], axis[None, :]) * SCALE >= 2.0
+    sought = int(far[2:-2, 2:-2].sum())
+    assert found.per_px2 == pytest.approx(per_stamp / sought)
+    assert len(measure_neighbours(_with_neighbours(0.0), conditions, SCALE).flux) < 12
+
+
+def test_neighbours_are_drawn_as_often_as_seen_and_never_upon_the_object() -> None:
+    conditions = Conditions(np.full(3, 4.0), np.ones((1, 3)), np.tile([1.0, 0, 0, 0], (3, 1)))
+    seen = Neighbours(np.array([[1.0, 2.0, 4.0], [10.0, 20.0, 40.0]]), 1e-3)
+    n = 2000
+    parts = draw_neighbours(seen, conditions, n, 28, SCALE, np.random.default_rng(1))
+    flux = np.array([part.flux.sum(axis=2) for part in parts])  # (part, n, band)
+    near = np.array([np.hypot(part.x_px, part.y_px)[:, 0, 0] for part in parts]) * SCALE < 1.5
+    assert (flux[near] == 0).all() and (flux[~near] > 0).any()
+    assert (flux > 0).all(axis=2).sum() / n == pytest.approx(32**2 * 1e-3 * 0.9, abs=0.05)
+    given = flux[(flux > 0).all(axis=2)]
+    np.testing.assert_allclose(given[:, 2] / given[:, 0], 4.0)
+    assert set(np.round(given[:, 0], 6)) == {1.0, 10.0}
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_beside_nothing_there_is_nothing(n: int) -> None:
+    blank = np.zeros((n, 3, 28, 28), dtype=np.float32)
+    conditions = measure_conditions(blank, 4.0)
+    found = measure_neighbours(blank, conditions, SCALE)
+    assert found.flux.shape == (0, 3) and found.per_px2 == 0
+    assert draw_neighbours(found, conditions, 5, 28, SCALE, np.random.default_rng(1)) == []
+    tiny = np.random.default_rng(1).normal(size=(20, 3, 6, 6)).astype(np.float32)
+    assert measure_neighbours(tiny, measure_conditions(tiny, 4.0), SCALE).per_px2 == 0
+
+
 # --------------------------------------------------------------------------------- draw
 
 
@@ -331,7 +388,9 @@ def test_a_quasar_with_the_colours_of_a_known_one() -> None:
     own = aperture_counts(sample.images[[bright_one]], 1.0, SCALE)[0]
     alike = aperture_counts(quasars.images[quasars.source == bright_one], 1.0, SCALE)
     assert len(alike) > 50
-    assert np.median(alike[:, 1] / alike[:, 2]) == pytest.approx(own[1] / own[2], rel=0.3)
+    # Noise scatters the colours of the faint ones by some 20 %: the median of 90 is good to 3 %.
+    # The band's sharpness is known to 5 %, which moves the light in the aperture by as much.
+    assert np.median(alike[:, 1] / alike[:, 2]) == pytest.approx(own[1] / own[2], rel=0.1)
 
 
 def test_the_seed_fixes_the_simulated_objects() -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from archipelago.base.errors import DataError, InputError
 from archipelago.base.images import ImageSet
-from archipelago.recognise.judges import log_ratios
+from archipelago.recognise.judges import NETWORK_SHARE, log_ratios
 from archipelago.recognise.measured import measure
 from archipelago.simulate.conditions import measure_conditions
 
@@ -93,9 +93,9 @@ def image_evidence(
     ids = images.ids[order]
     noise = np.median(measure_conditions(images.images, 1.0).noise, axis=0)
     scale = images.pixel_scale_arcsec
-    numbers = _measured(images.images, order, noise, scale)
+    numbers = measured_in(images.images, order, noise, scale)
     everyone = np.arange(len(simulated))
-    simulated_numbers = _measured(simulated.images, everyone, noise, scale)
+    simulated_numbers = measured_in(simulated.images, everyone, noise, scale)
     is_known = np.isin(ids, known)
     row_of = pd.Series(np.arange(len(ids)), index=ids)
     source = row_of.reindex(about["source_id"]).fillna(-1).to_numpy(dtype=np.int64)
@@ -123,6 +123,7 @@ def image_evidence(
                 known=is_known[content],
                 source=place[source[chosen]],
                 seed=int(seed),
+                network_share=NETWORK_SHARE[kind],
                 threads=threads,
             )
             per_kind[kind].append(values)
@@ -151,10 +152,17 @@ def ranks(score: Floats, known: NDArray[np.bool_]) -> Floats:
     return places
 
 
-def _measured(
+def measured_in(
     images: NDArray[np.float32], rows: NDArray[np.int64], noise: Floats, scale: float
 ) -> NDArray[np.float32]:
-    """Return what is measured in the images of some rows, in their order."""
+    """Return what `archipelago.recognise.measured.measure` finds in the images of some rows.
+
+    Parameters
+    ----------
+    images : (n, band, y, x) counts; pixels that are no numbers count as sky.
+    rows : (m,) in the order wanted.
+    noise, scale : typical noise per band and side of a pixel, as there.
+    """
     starts = range(0, max(len(rows), 1), _CHUNK)
     chunks = (_finite(images[rows[start : start + _CHUNK]]) for start in starts)
     return np.concatenate([measure(chunk, noise, scale) for chunk in chunks])
@@ -173,16 +181,24 @@ def _joined(
     n_components: int,
 ) -> tuple[Floats, Floats]:
     """Return principal components of the features beside the measured numbers, of both sets."""
+    middle, axes = components(rows, others, n_components)
+    return (
+        np.column_stack([(rows - middle) @ axes, numbers]),
+        np.column_stack([(others - middle) @ axes, other_numbers]),
+    )
+
+
+def components(
+    rows: NDArray[np.float32], others: NDArray[np.float32], n_components: int
+) -> tuple[Floats, Floats]:
+    """Return the middle (d,) and the first principal axes (d, m) of two sets of features (n, d)."""
     together = np.concatenate([rows, others]).astype(float)
     middle = together.mean(axis=0)
     _, vectors = np.linalg.eigh((together - middle).T @ (together - middle))
     axes = vectors[:, ::-1][:, :n_components]
     # Eigenvectors have no sign; trees do not mind, results must not depend on it.
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
-    return (
-        np.column_stack([(rows - middle) @ axes, numbers]),
-        np.column_stack([(others - middle) @ axes, other_numbers]),
-    )
+    signs = np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    return middle, np.asarray(axes * signs)
 
 
 def _in_order(features: Features, ids: NDArray[np.int64], seed: int) -> NDArray[np.float32]:

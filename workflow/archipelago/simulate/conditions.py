@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.fft
@@ -58,20 +59,19 @@ def measure_conditions(images: NDArray[np.float32], fallback_fwhm_px: float) -> 
     fallback_fwhm_px : width assumed where there are not five bright objects.
     """
     images = measurable(images)
-    n, n_bands, height, width = images.shape
-    margin = max(1, round(_FRAME_PART * min(height, width)))
-    strips = np.concatenate([images[:, :, :margin], images[:, :, -margin:]], axis=2)
-    sky = np.median(strips, axis=(2, 3), keepdims=True) if n else np.zeros((0, n_bands, 1, 1))
-    residual = strips - sky
-    noise = _MAD_TO_SIGMA * np.median(np.abs(residual), axis=(2, 3)) if n else sky[:, :, 0, 0]
-    good = (noise > 0).all(axis=1)
+    n, n_bands = images.shape[:2]
+    sky, residual = _frame(images) if n else (images[:, :, :1, :1], images)
+    spread = _MAD_TO_SIGMA * np.median(np.abs(residual), axis=(2, 3)) if n else sky[:, :, 0, 0]
+    good = (spread > 0).all(axis=1)
     if not good.any():
         flat = np.tile([1.0, 0.0, 0.0, 0.0], (n_bands, 1))
         return Conditions(np.full(n_bands, fallback_fwhm_px), np.ones((1, n_bands)), flat)
-    noise, residual = noise[good].astype(float), residual[good]
+    noise: Floats = np.asarray(spread[good], dtype=float)
+    residual = residual[good]
     fwhm = _fwhm_px(images[good] - sky[good], noise, fallback_fwhm_px)
     correlation = [
-        _correlation(residual[:, band] / noise[:, band, None, None]) for band in range(n_bands)
+        _correlation(np.asarray(residual[:, band] / noise[:, band, None, None], dtype=float))
+        for band in range(n_bands)
     ]
     return Conditions(fwhm, noise, np.array(correlation))
 
@@ -84,18 +84,8 @@ def measurable(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _fwhm_px(images: NDArray[np.float32], noise: Floats, fallback_px: float) -> Floats:
     """Return the width of points per band, (band,), from sky-subtracted images."""
-    side = images.shape[-1]
-    axis = np.arange(side) - (side - 1) / 2
-    best = int(np.argmax(np.median(images[:, :, side // 2, side // 2] / noise, axis=0)))
-    # About the brightest of the middle pixels: objects are rarely centred to a pixel.
-    middle = slice(side // 2 - 3, side // 2 + 3)
-    peak = images[:, best, middle, middle].reshape(len(images), -1).argmax(axis=1)
-    y0, x0 = axis[middle][peak // 6], axis[middle][peak % 6]
-    x, y = axis[None, None, :] - x0[:, None, None], axis[None, :, None] - y0[:, None, None]
-    r2 = x**2 + y**2
-    inner, outer = (r2 < _INNER_PX**2)[:, None], (r2 < _OUTER_PX**2)[:, None]
-    light = np.where(outer, images, 0.0).sum(axis=(2, 3))
-    core = np.where(inner, images, 0.0).sum(axis=(2, 3))
+    best = int(np.argmax(_middle_signal(images, noise)))
+    core, light = _core_and_light(images, best)
     bright = light > _BRIGHT * noise * np.sqrt(np.pi) * _OUTER_PX
     if bright[:, best].sum() < 5:
         return np.full(images.shape[1], fallback_px)
@@ -111,10 +101,66 @@ def _fwhm_px(images: NDArray[np.float32], noise: Floats, fallback_px: float) -> 
         light[points].sum(axis=0)
         > 10 * np.sqrt(np.pi * (noise[points] ** 2).sum(axis=0)) * _OUTER_PX
     )
-    width = np.interp(-together, -_shares(), _FWHM_PX)
+    width = point_widths_px(together)
     return np.where(seen, width, width[best])
 
 
+def _middle_signal(images: NDArray[np.float32], noise: Floats) -> Floats:
+    """Return the median signal over noise of the middle pixel per band, (band,)."""
+    side = images.shape[-1]
+    return np.asarray(np.median(images[:, :, side // 2, side // 2] / noise, axis=0))
+
+
+def _core_and_light(images: NDArray[np.float32], best: int) -> tuple[Floats, Floats]:
+    """Return light within 2 and within 5 px of each object, (n, band), sky subtracted."""
+    side = images.shape[-1]
+    axis = np.arange(side) - (side - 1) / 2
+    # About the brightest of the middle pixels: objects are rarely centred to a pixel.
+    middle = slice(side // 2 - 3, side // 2 + 3)
+    peak = images[:, best, middle, middle].reshape(len(images), -1).argmax(axis=1)
+    y0, x0 = axis[middle][peak // 6], axis[middle][peak % 6]
+    x, y = axis[None, None, :] - x0[:, None, None], axis[None, :, None] - y0[:, None, None]
+    r2 = x**2 + y**2
+    inner, outer = (r2 < _INNER_PX**2)[:, None], (r2 < _OUTER_PX**2)[:, None]
+    light = np.where(outer, images, 0.0).sum(axis=(2, 3))
+    core = np.where(inner, images, 0.0).sum(axis=(2, 3))
+    return core, light
+
+
+def point_shares(images: NDArray[np.float32]) -> tuple[Floats, Floats, Floats]:
+    """Return what tells the sharpness of each object, (n, band) each, in counts.
+
+    Parameters
+    ----------
+    images : (n, band, y, x) counts, finite; n at least 1.
+
+    Returns
+    -------
+    Light within 2 px of the brightest pixel, light within 5 px, noise per pixel (1 where there
+    is none).
+    """
+    sky, residual = _frame(images)
+    noise = _MAD_TO_SIGMA * np.median(np.abs(residual), axis=(2, 3))
+    noise = np.where(noise > 0, noise, 1.0).astype(float)
+    clean = images - sky
+    return *_core_and_light(clean, int(np.argmax(_middle_signal(clean, noise)))), noise
+
+
+def point_widths_px(share: Floats) -> Floats:
+    """Return the FWHM [px] of points with such a share of the light of 5 px within 2 px."""
+    return np.asarray(np.interp(-share, -_shares(), _FWHM_PX))
+
+
+def _frame(images: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the sky (n, band, 1, 1), and the strips at the top and bottom without it."""
+    height, width = images.shape[2:]
+    margin = max(1, round(_FRAME_PART * min(height, width)))
+    strips = np.concatenate([images[:, :, :margin], images[:, :, -margin:]], axis=2)
+    sky = np.median(strips, axis=(2, 3), keepdims=True)
+    return sky, strips - sky
+
+
+@lru_cache(maxsize=1)
 def _shares() -> Floats:
     """Return the light of a point within 2 px over that within 5 px for each width, falling.
 

@@ -28,6 +28,7 @@ from archipelago.simulate.conditions import (
 from archipelago.simulate.draw import draw_lens_galaxies, draw_quasars
 from archipelago.simulate.lenses import find_images
 from archipelago.simulate.light import Components, galaxies, points, render
+from archipelago.simulate.neighbours import Neighbours, draw_neighbours, measure_neighbours
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.float32]
@@ -177,7 +178,8 @@ def simulate(
     limits = _limits(shown, conditions, scale)
     if not limits.flux_max > limits.flux_min:  # as if all images were the same
         return _none(images), _none(images)
-    search = _Search(images, templates, priors, known, redshift_min, conditions, limits)
+    beside = measure_neighbours(shown, conditions, scale)
+    search = _Search(images, templates, priors, known, redshift_min, conditions, limits, beside)
     rng = np.random.default_rng([seed, 20_231])
     return _until(n, _quasars, search, rng), _until(n, _lensed, search, rng)
 
@@ -193,6 +195,7 @@ class _Search:
     redshift_min: float
     conditions: Conditions
     limits: _Limits
+    neighbours: Neighbours
 
     @property
     def counts_per_ujy(self) -> float:
@@ -308,8 +311,17 @@ def _centres(n: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
 
 
 def _expose(parts: list[Components], search: _Search, rng: np.random.Generator) -> Images:
-    """Return what the survey shows of sources: their light, and its noise."""
-    clean = render(parts, search.images.images.shape[-1])
+    """Return what the survey shows of sources: their light, that beside them, and its noise."""
+    size = search.images.images.shape[-1]
+    beside = draw_neighbours(
+        search.neighbours,
+        search.conditions,
+        len(parts[0].flux),
+        size,
+        search.images.pixel_scale_arcsec,
+        rng,
+    )
+    clean = render([*parts, *beside], size)
     noise, sigma = draw_noise(search.conditions, len(clean), clean.shape[-1], rng)
     return np.asarray(clean + sigma[:, :, None, None] * noise, dtype=np.float32)
 
@@ -485,15 +497,19 @@ def _rows(part: Components, rows: NDArray[np.bool_]) -> Components:
 
 
 def einstein_radius_arcsec(
-    log_mass: Floats, lens_redshift: Floats, redshift: Floats, rng: np.random.Generator
+    log_mass: Floats,
+    lens_redshift: Floats,
+    redshift: Floats,
+    rng: np.random.Generator | None,
 ) -> Floats:
     """Return Einstein radii of isothermal lenses: 4 pi (sigma / c)^2 D_ls / D_s.
 
     Turner, Ostriker & Gott (1984, ApJ 284, 1). The velocity dispersion follows from the stellar
     mass: sigma = 215 km/s (M / 10^11)^0.25 with 0.06 dex of scatter (assumed; about what
-    early-type lenses show).
+    early-type lenses show); none without ``rng``.
     """
-    dispersion = 215.0 * 10 ** (0.25 * (log_mass - 11.0) + rng.normal(0, 0.06, len(log_mass)))
+    scatter = 0.0 if rng is None else rng.normal(0, 0.06, len(log_mass))
+    dispersion = 215.0 * 10 ** (0.25 * (log_mass - 11.0) + scatter)
     ratio = np.where(lens_redshift < redshift, lens_distance_ratio(lens_redshift, redshift), 0.0)
     return np.asarray(4 * np.pi * (dispersion / _LIGHT_KM_S) ** 2 * ratio * _ARCSEC_PER_RAD)
 
