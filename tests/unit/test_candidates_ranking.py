@@ -12,8 +12,29 @@ from astropy.table import Table
 
 from archipelago.base.errors import DataError, InputError
 from archipelago.base.tables import read_table
-from archipelago.candidates.ranking import rank_candidates, write_candidates
-from archipelago.candidates.terms import Scoring
+from archipelago.candidates.combine import Calibration, Model, Term
+from archipelago.candidates.ranking import gather_evidence, rank_candidates, write_candidates
+
+
+def _calibration() -> Calibration:
+    def of(*names: str) -> Model:
+        return Model(0.0, {name: Term(1.0, -3.0, 3.0) for name in names})
+
+    return Calibration(
+        {
+            "sed": {"quasar": of("sed"), "lensed": of("sed")},
+            "sed+features": {
+                "quasar": of("sed", "similarity", "island"),
+                "lensed": of("sed"),
+            },
+            "sed+image": {"quasar": of("sed", "image"), "lensed": of("sed", "image")},
+            "sed+lens": {"quasar": of("sed"), "lensed": of("sed", "lens")},
+        }
+    )
+
+
+def _ranked(*parts: pd.DataFrame | None, **more: pd.DataFrame) -> pd.DataFrame:
+    return rank_candidates(gather_evidence(*parts, **more), _calibration())
 
 
 def _catalogue(n: int = 6) -> pd.DataFrame:
@@ -71,7 +92,7 @@ def _islands(n: int = 5) -> pd.DataFrame:
 
 
 def test_sorted_by_score_and_known_ones_marked_not_removed() -> None:
-    table = rank_candidates(_catalogue(4), _verdicts([0.1, 0.9, 0.5, 0.7]), _known([11]))
+    table = _ranked(_catalogue(4), _verdicts([0.1, 0.9, 0.5, 0.7]), _known([11]))
     assert table["id"].tolist() == [11, 13, 12, 10]
     assert table["rank"].tolist() == [1, 2, 3, 4]
     assert table["rank_unknown"].tolist() == [pd.NA, 1, 2, 3]
@@ -82,7 +103,7 @@ def test_sorted_by_score_and_known_ones_marked_not_removed() -> None:
 def test_every_object_has_one_row_and_all_evidence() -> None:
     lephare = pd.DataFrame({"id": [10, 12], "chi2_qso": [3.0, 4.0], "best_class": ["qso", "star"]})
     enrichment = pd.DataFrame({"island": [-1, 0], "p_value_corrected": [1.0, 1e-5]})
-    table = rank_candidates(
+    table = _ranked(
         _catalogue(), _verdicts([0.5] * 6), _known([10]), _islands(), enrichment, lephare
     )
     assert sorted(table["id"]) == list(range(10, 16))
@@ -105,23 +126,22 @@ def test_every_object_has_one_row_and_all_evidence() -> None:
 
 
 def test_object_without_images_has_no_learning_term() -> None:
-    table = rank_candidates(_catalogue(), _verdicts([0.5] * 6), _known([10, 11]), _islands())
+    table = _ranked(_catalogue(), _verdicts([0.5] * 6), _known([10, 11]), _islands())
     row = table.set_index("id").loc[15]
     assert not row["has_images"] and row["learning_term"] == 0 and row["island"] == -1
     assert "no images" in row["reason"]
 
 
-def test_images_move_an_object_but_not_beyond_the_bound() -> None:
-    scoring = Scoring(weight_similarity=50, weight_island=50, max_learning=1.5)
-    table = rank_candidates(
-        _catalogue(), _verdicts([0.5] * 6), _known([10, 11]), _islands(), scoring=scoring
-    )
-    assert table["learning_term"].abs().max() == 1.5
+def test_images_move_an_object() -> None:
+    table = _ranked(_catalogue(), _verdicts([0.5] * 6), _known([10, 11]), _islands())
     by_id = table.set_index("id")
     assert by_id.loc[12, "rank"] < by_id.loc[15, "rank"] < by_id.loc[14, "rank"]
+    assert by_id.loc[12, "evidence_used"] == "sed+features"
+    assert by_id.loc[15, "evidence_used"] == "sed"
+    assert by_id.loc[12, "similarity_term"] == by_id.loc[12, "similarity_log_ratio"] > 0
 
 
-def test_the_evidence_of_images_counts_and_is_bounded_with_the_rest() -> None:
+def test_the_evidence_of_images_counts_and_saturates() -> None:
     evidence = pd.DataFrame(
         {
             "id": [10, 12, 13],
@@ -130,18 +150,31 @@ def test_the_evidence_of_images_counts_and_is_bounded_with_the_rest() -> None:
             "image_rank_quasar": [2.0, 1.0, np.nan],
         }
     )
-    table = rank_candidates(
-        _catalogue(), _verdicts([0.5] * 6), _known([]), evidence=evidence
-    ).set_index("id")
-    assert table.loc[10, "image_term"] == table.loc[10, "learning_term"] == 1.0
-    assert table.loc[12, "image_term"] == pytest.approx(0.5 * (30.0 - np.log(2)))
-    assert table.loc[12, "learning_term"] == 4.0
+    table = _ranked(_catalogue(), _verdicts([0.5] * 6), _known([]), evidence=evidence)
+    table = table.set_index("id")
+    # Photometry excludes lensed quasars: likeness to single ones counts (20 to 1, at most).
+    assert table.loc[10, "image_term"] == table.loc[10, "learning_term"] == 2.0
+    assert table.loc[12, "image_term"] == pytest.approx(3 + np.log(1 + 27 - np.log1p(np.exp(-3))))
+    assert table.loc[12, "combined_class"] == "quasar"
     assert (table.loc[[11, 13], "image_term"] == 0).all()
     assert table.index[0] == 12 and table.loc[12, "image_rank_quasar"] == 1
 
 
+def test_the_evidence_of_lensing_tells_lensed_quasars_from_single_ones() -> None:
+    lensing = pd.DataFrame(
+        {"id": [10, 11], "lens_log_odds": [2.5, -2.5], "centroid_shift_arcsec": 0.2}
+    )
+    verdicts = _verdicts([0.9] * 4).assign(p_quasar=0.45, p_lensed=0.45)
+    table = _ranked(_catalogue(4), verdicts, _known([]), lensing=lensing).set_index("id")
+    assert table.loc[10, "combined_class"] == "lensed"
+    assert table.loc[11, "combined_class"] == "quasar"
+    assert table.loc[10, "lensed_score"] == 2.5
+    assert table.loc[10, "score"] == table.loc[11, "score"] == table.loc[12, "score"]
+    assert table.loc[10, "centroid_shift_arcsec"] == 0.2
+
+
 def test_no_verdict_comes_last_and_ties_go_by_id() -> None:
-    table = rank_candidates(
+    table = _ranked(
         _catalogue().sample(frac=1, random_state=1), _verdicts([0.3, np.nan, 0.3, 0.3]), _known([])
     )
     assert table["id"].tolist() == [10, 12, 13, 11, 14, 15]
@@ -151,14 +184,14 @@ def test_no_verdict_comes_last_and_ties_go_by_id() -> None:
 def test_order_of_the_inputs_does_not_matter() -> None:
     def ranked(seed: int) -> pd.DataFrame:
         parts = (_catalogue(), _verdicts([0.1, 0.9, 0.5, 0.7, 0.2, 0.6]), _known([10]), _islands())
-        return rank_candidates(*(part.sample(frac=1, random_state=seed) for part in parts))
+        return _ranked(*(part.sample(frac=1, random_state=seed) for part in parts))
 
     pd.testing.assert_frame_equal(ranked(1), ranked(2))
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_none_and_one(n: int, tmp_path: Path) -> None:
-    table = rank_candidates(_catalogue(n), _verdicts([0.5] * n), _known([]), _islands(n))
+    table = _ranked(_catalogue(n), _verdicts([0.5] * n), _known([]), _islands(n))
     assert len(table) == n
     write_candidates(table, tmp_path / "c.parquet", tmp_path / "c.ecsv", tmp_path / "c.csv")
     assert len(Table.read(tmp_path / "c.ecsv")) == n
@@ -167,27 +200,27 @@ def test_none_and_one(n: int, tmp_path: Path) -> None:
 
 def test_id_twice_is_an_error() -> None:
     with pytest.raises(DataError, match="catalogue: 1 ids occur twice, such as 10"):
-        rank_candidates(pd.concat([_catalogue(2), _catalogue(1)]), _verdicts([0.5]), _known([]))
+        _ranked(pd.concat([_catalogue(2), _catalogue(1)]), _verdicts([0.5]), _known([]))
 
 
 def test_verdict_of_a_stranger_is_an_error() -> None:
     with pytest.raises(DataError, match="SED verdicts: 1 ids are not in the catalogue"):
-        rank_candidates(_catalogue(2), _verdicts([0.5], first=99), _known([]))
+        _ranked(_catalogue(2), _verdicts([0.5], first=99), _known([]))
 
 
 def test_missing_column_is_named() -> None:
     with pytest.raises(InputError, match="lacks the columns dec_deg"):
-        rank_candidates(_catalogue(2).drop(columns="dec_deg"), _verdicts([0.5]), _known([]))
+        _ranked(_catalogue(2).drop(columns="dec_deg"), _verdicts([0.5]), _known([]))
 
 
 def test_islands_without_ranks_are_refused() -> None:
     islands = _islands().drop(columns="similarity_rank")
     with pytest.raises(InputError, match="lacks the columns similarity_rank"):
-        rank_candidates(_catalogue(), _verdicts([0.5] * 6), _known([]), islands)
+        _ranked(_catalogue(), _verdicts([0.5] * 6), _known([]), islands)
 
 
 def test_written_with_units_and_read_back(tmp_path: Path) -> None:
-    table = rank_candidates(_catalogue(), _verdicts([0.5] * 6), _known([11]), _islands())
+    table = _ranked(_catalogue(), _verdicts([0.5] * 6), _known([11]), _islands())
     parquet, ecsv = tmp_path / "c.parquet", tmp_path / "c.ecsv"
     write_candidates(table, parquet, ecsv, tmp_path / "c.csv")
     pd.testing.assert_frame_equal(read_table(parquet), table)
@@ -196,7 +229,7 @@ def test_written_with_units_and_read_back(tmp_path: Path) -> None:
     read = Table.read(ecsv)
     assert str(read["ra_deg"].unit) == "deg" and str(read["flux_ujy_z"].unit) == "uJy"
     assert read["rank_unknown"].mask.sum() == 1
-    assert "best" in read["rank"].description
+    assert "best" in read["rank"].description and "sum to 1" in read["combined_p_star"].description
     first = ecsv.read_bytes()
     write_candidates(table, parquet, ecsv, tmp_path / "c.csv")
     assert ecsv.read_bytes() == first

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archipelago.base.errors import ConfigError
-from archipelago.candidates.reasons import odds_words, reason
+from archipelago.candidates.reasons import chance_words, odds_words, reason
 from archipelago.candidates.terms import (
-    Scoring,
+    image_lensed_log_ratio,
     image_log_ratio,
     island_log_ratio,
+    sed_lensed_log_odds,
     sed_log_odds,
     similarity_log_ratio,
 )
@@ -106,8 +106,7 @@ def test_a_known_quasar_does_not_vouch_for_itself() -> None:
 def test_similarity_is_finite_for_any_input(values: list[float], seed: int) -> None:
     known = np.random.default_rng(seed).random(len(values)) < 0.3
     term = similarity_log_ratio(np.array(values, dtype=float), known, prior_known=1.0)
-    assert np.isfinite(term).all()
-    assert (term[np.isnan(values)] == 0).all()
+    np.testing.assert_array_equal(np.isfinite(term), np.isfinite(values))
 
 
 def test_island_of_known_quasars_counts_for_its_members_by_stability() -> None:
@@ -123,21 +122,10 @@ def test_island_of_known_quasars_counts_for_its_members_by_stability() -> None:
     assert term[0] == pytest.approx(np.log((3 + 1) / (9 * 3 / 99 + 1)))
 
 
-def test_island_without_images_is_zero() -> None:
+def test_island_without_images_says_nothing() -> None:
     none = np.zeros(3, dtype=bool)
     term = island_log_ratio(np.array([-1, -1, -1]), np.full(3, np.nan), none, none, 2.0)
-    np.testing.assert_array_equal(term, 0.0)
-
-
-@pytest.mark.parametrize("wrong", [{"weight_sed": -1}, {"max_learning": float("nan")}])
-def test_wrong_weights_are_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="is no weight"):
-        Scoring.from_params(wrong)
-
-
-def test_a_prior_of_nothing_is_refused() -> None:
-    with pytest.raises(ConfigError, match="prior_known"):
-        Scoring(prior_known=0)
+    np.testing.assert_array_equal(term, np.nan)
 
 
 @pytest.mark.parametrize(
@@ -171,11 +159,35 @@ def test_reason_names_the_largest_term_first() -> None:
         "island": 3,
         "island_n": 20,
         "island_n_known": 5,
+        "score": 4.5,
+        "lens_log_odds": 2.0,
+        "lensed_lens_term": 1.6,
+        "combined_p_quasar": 0.2,
+        "combined_p_lensed": 0.789,
     }
     assert reason(row) == (
-        "Its image is closer to those of the known quasars than 99.94 % are; and its photometry "
-        "favours a quasar with a galaxy in front at z = 6.07 (7.4 to 1)."
+        "Its image is closer to those of the known quasars than 99.94 % are; its photometry "
+        "favours a quasar with a galaxy in front at z = 6.07 (7.4 to 1); its shape is that of a "
+        "lensed quasar (7.4 to 1); and all in all a quasar with a probability of 99 %, lensed if "
+        "so with 80 %."
     )
+    row |= {"score": -3.0, "combined_p_quasar": 0.004, "combined_p_lensed": 0.0}
+    assert "shape" not in reason(row)
+    assert reason(row).endswith("; and all in all a quasar with a probability of 0.4 %.")
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [
+        (0.0, "less than 0.1 %"),
+        (0.004, "0.4 %"),
+        (0.5, "50 %"),
+        (0.996, "99.6 %"),
+        (1.0, "more than 99.9 %"),
+    ],
+)
+def test_chances_in_words(probability: float, words: str) -> None:
+    assert chance_words(probability) == words
 
 
 def test_reason_of_an_object_without_anything() -> None:
@@ -188,8 +200,16 @@ def test_likeness_to_simulated_quasars_is_the_mean_of_both_kinds() -> None:
     quasar = np.array([2.0, 1.0, np.nan, np.nan, -800.0])
     lensed = np.array([2.0, np.nan, -3.0, np.nan, -800.0])
     got = image_log_ratio(quasar, lensed)
-    np.testing.assert_allclose(got, [2.0, 1.0, -3.0, 0.0, -800.0])
+    np.testing.assert_allclose(got, [2.0, 1.0, -3.0, np.nan, -800.0])
     assert image_log_ratio(np.array([5.0]), np.array([-50.0]))[0] == pytest.approx(5 - np.log(2))
+
+
+def test_likeness_counts_for_the_kind_that_colours_allow() -> None:
+    quasar, lensed = np.full(4, -5.0), np.full(4, 1.0)
+    got = image_log_ratio(quasar, lensed, np.array([50.0, 3.0, -3.0, np.nan]))
+    assert got[0] == got[1] == pytest.approx(1 - np.log1p(np.exp(-3)), abs=0.001)
+    assert got[2] == pytest.approx(np.log(np.exp(1) / (1 + np.exp(3)) + np.exp(-5)), abs=0.01)
+    assert got[3] == pytest.approx(np.log((np.exp(1) + np.exp(-5)) / 2))
 
 
 def test_reason_names_likeness_to_simulated_quasars() -> None:
@@ -203,3 +223,13 @@ def test_reason_names_likeness_to_simulated_quasars() -> None:
     assert reason(row) == "Its image is like those of simulated lensed quasars."
     row["image_term"] = -1.5
     assert reason(row) == "Its image is unlike those of simulated quasars."
+
+
+def test_lensed_against_single() -> None:
+    table = pd.DataFrame(
+        {"p_quasar": [0.2, 0.2, np.nan], "p_lensed": [0.4, 0.4, np.nan], "log_odds_lensed": np.nan}
+    )
+    table.loc[1, "log_odds_lensed"] = -40.0
+    np.testing.assert_allclose(sed_lensed_log_odds(table), [np.log(2), -40.0, np.nan])
+    got = image_lensed_log_ratio(np.array([1.0, np.nan]), np.array([3.0, 3.0]))
+    np.testing.assert_array_equal(got, [2.0, np.nan])

@@ -4,8 +4,15 @@
 rule candidates:
     input:
         **SEARCH.candidates_input,
+        calibration=source_file(CONFIG.candidates.calibration),
+        listed=[source_file(path) for path in CONFIG.known_objects.files],
     output:
-        parquet=result("candidates.parquet"),
+        parquet=report(
+            result("candidates.parquet"),
+            caption="../report/candidates.rst",
+            category="Candidates",
+            labels={"what": "all candidates by rank"},
+        ),
         ecsv=result("candidates.ecsv"),
         csv=result("candidates.csv"),
     log:
@@ -19,8 +26,9 @@ rule candidates:
         mem_mb=memory_mb("candidates"),
         runtime=minutes("candidates"),
     params:
-        candidates=CONFIG.candidates.plain(),
+        candidates=CONFIG.candidates.plain(without={"calibration"}),
         match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,
+        listed_radius_arcsec=CONFIG.known_objects.match_radius_arcsec,
         code=code("candidates"),
         follows=follows(*SEARCH.evidence_rules),
     message:

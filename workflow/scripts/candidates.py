@@ -2,9 +2,9 @@
 
 Output
 ------
-parquet : one row per object of the catalogue: rank, score and its terms [nats], SED
-    probabilities, redshift, similarity, island, photometry [uJy, AB mag], LePHARE,
-    reason
+parquet : one row per object of the catalogue: rank, probability of each class from all
+    evidence, score and its terms [nats], SED probabilities, redshift, similarity, island,
+    likeness to simulated quasars, lens evidence, photometry [uJy, AB mag], LePHARE, reason
 ecsv : the same, with units and descriptions
 csv : the same, plain
 """
@@ -14,8 +14,10 @@ import pandas as pd
 from archipelago.base.files import read_optional
 from archipelago.base.logs import log_to
 from archipelago.base.tables import read_about, read_table
-from archipelago.candidates.ranking import rank_candidates, write_candidates
-from archipelago.candidates.terms import Scoring
+from archipelago.candidates.combine import read_calibration
+from archipelago.candidates.listed import ABOUT as ABOUT_LISTED
+from archipelago.candidates.listed import mark_listed, read_lists
+from archipelago.candidates.ranking import gather_evidence, rank_candidates, write_candidates
 from archipelago.known import match_known
 from archipelago.sed.side_by_side import without_own
 
@@ -29,7 +31,7 @@ known = match_known(
 lephare = read_optional(snakemake.input.get("lephare"), read_table)
 if lephare is not None:
     lephare = without_own(lephare)  # the verdicts are there already
-table = rank_candidates(
+gathered = gather_evidence(
     catalogue,
     read_table(snakemake.input.verdicts),
     known,
@@ -37,10 +39,15 @@ table = rank_candidates(
     enrichment=read_optional(snakemake.input.get("enrichment"), pd.read_csv),
     lephare=lephare,
     evidence=read_optional(snakemake.input.get("evidence"), read_table),
-    scoring=Scoring.from_params(snakemake.params.candidates),
+    lensing=read_optional(snakemake.input.get("lensing"), read_table),
 )
-about = {}
-for name in ("catalogue", "verdicts", "islands", "evidence"):
+calibration = read_calibration(snakemake.input.calibration)
+table = rank_candidates(gathered, calibration.at_rates(**snakemake.params.candidates))
+table = mark_listed(
+    table, read_lists(snakemake.input.get("listed", [])), snakemake.params.listed_radius_arcsec
+)
+about = dict(ABOUT_LISTED)
+for name in ("catalogue", "verdicts", "islands", "evidence", "lensing"):
     if path := snakemake.input.get(name):
         about |= read_about(path)
 if path := snakemake.input.get("lephare"):

@@ -13,12 +13,15 @@ from archipelago.base.errors import DataError
 from archipelago.base.files import atomic_path
 from archipelago.base.losses import check_conservation
 from archipelago.base.tables import require_columns, unit_of, write_csv, write_table
+from archipelago.base.ucds import ucd_of
+from archipelago.base.votable import votable_marks
+from archipelago.candidates.combine import ABOUT as ABOUT_COMBINED
+from archipelago.candidates.combine import Calibration, combine
 from archipelago.candidates.reasons import reason
 from archipelago.candidates.terms import (
     CLASSES,
-    Scoring,
-    image_log_ratio,
     island_log_ratio,
+    numbers,
     sed_log_odds,
     similarity_log_ratio,
 )
@@ -32,14 +35,14 @@ ABOUT = {
     "id": "identifier of the object in the survey",
     "ra_deg": "right ascension, ICRS",
     "dec_deg": "declination, ICRS",
-    "score": "sum of the terms [nats]; the list is sorted by it",
-    "sed_term": "weight x sed_log_odds [nats]; NaN without a verdict",
-    "learning_term": "similarity_term + island_term + image_term, bounded [nats]; 0 without images",
-    "similarity_term": "weight x log ratio from the similarity to known quasars [nats]",
-    "island_term": "weight x log ratio from known quasars on the island [nats]",
-    "image_term": "weight x log ratio from likeness to simulated quasars, lensed or not [nats]",
     "sed_log_odds": "ln odds of quasar or lensed quasar against the rest, from photometry [nats]",
+    "similarity_log_ratio": "ln of the rate of known quasars at its similarity to them, over that "
+    "of all objects [nats]; of a known quasar from the others",
+    "island_log_ratio": "ln of the rate of known quasars on its island, over that of all objects, "
+    "x island_stability [nats]; of a known quasar from the others",
     "best_class": "most probable class by photometry",
+    "combined_class": "most probable class by all evidence",
+    **ABOUT_COMBINED,
     "is_known": "matches a quasar known before the search",
     "known_name": "name of the known quasar at its position",
     "known_redshift": "redshift of that quasar",
@@ -58,11 +61,24 @@ _FIRST = (
     "ra_deg",
     "dec_deg",
     "score",
+    "combined_class",
+    "combined_p_star",
+    "combined_p_galaxy",
+    "combined_p_quasar",
+    "combined_p_lensed",
+    "combined_p_other",
+    "base_term",
     "sed_term",
     "learning_term",
     "similarity_term",
     "island_term",
     "image_term",
+    "lensed_score",
+    "lensed_base_term",
+    "lensed_sed_term",
+    "lensed_image_term",
+    "lensed_lens_term",
+    "evidence_used",
     "best_class",
     "is_known",
     "known_name",
@@ -82,10 +98,12 @@ _FIRST = (
     "z_quasar_hi",
     "similarity_known",
     "similarity_known_std",
+    "similarity_log_ratio",
     "similarity_rank",
     "similarity_percentile",
     "island",
     "island_stability",
+    "island_log_ratio",
     "island_n",
     "island_n_known",
     "island_p_value",
@@ -95,12 +113,13 @@ _FIRST = (
     "image_log_odds_lensed",
     "image_log_odds_lensed_std",
     "image_rank_lensed",
+    "lens_log_odds",
     "map_x",
     "map_y",
 )
 
 
-def rank_candidates(
+def gather_evidence(
     catalogue: pd.DataFrame,
     verdicts: pd.DataFrame,
     known: pd.DataFrame,
@@ -108,9 +127,9 @@ def rank_candidates(
     enrichment: pd.DataFrame | None = None,
     lephare: pd.DataFrame | None = None,
     evidence: pd.DataFrame | None = None,
-    scoring: Scoring | None = None,
+    lensing: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Bring all evidence together and rank the objects.
+    """Bring all evidence together, one row per object of the catalogue, by id.
 
     Parameters
     ----------
@@ -123,20 +142,18 @@ def rank_candidates(
     lephare : id and LePHARE's results, kept as evidence and not scored; or None.
     evidence : id, image_log_odds_quasar, image_log_odds_lensed and more: likeness to simulated
         quasars; None where none were simulated.
-    scoring : weights; the defaults if None.
+    lensing : id, lens_log_odds and what it is made of; None where it was not measured.
 
     Returns
     -------
-    (n) table sorted by rank, with every piece of evidence in a column of its own.
-    Known quasars are marked and ranked, not removed. Objects without a verdict
-    come last. Columns: see `ABOUT`.
+    (n) rows by id: every column of these tables, and what they say in nats:
+    ``sed_log_odds``, ``similarity_log_ratio``, ``island_log_ratio``.
 
     Raises
     ------
     DataError
         If an id occurs twice, or a table holds ids that the catalogue has not.
     """
-    scoring = scoring or Scoring()
     require_columns(catalogue, ("id", "ra_deg", "dec_deg"), f"{_WHERE}: the catalogue")
     require_columns(known, ("id", "known_name", "known_redshift"), f"{_WHERE}: known quasars")
     _check_ids(catalogue, catalogue, "catalogue")
@@ -156,11 +173,34 @@ def rank_candidates(
         wanted = ("image_log_odds_quasar", "image_log_odds_lensed")
         require_columns(evidence, wanted, f"{_WHERE}: the evidence of images")
         table = _join(table, evidence, "evidence of images")
-    table = _add_terms(table, scoring)
+    if lensing is not None:
+        require_columns(lensing, ("lens_log_odds",), f"{_WHERE}: the evidence of lensing")
+        table = _join(table, lensing, "evidence of lensing")
+    table = _add_log_ratios(table)
     if enrichment is not None:
         chances = enrichment.set_index("island")["p_value_corrected"]
         on_map = table["island"].where(table["has_images"])
         table["island_p_value"] = on_map.map(chances).astype(float)
+    return table
+
+
+def rank_candidates(gathered: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """Combine the evidence on each object, and rank the objects.
+
+    Parameters
+    ----------
+    gathered : (n) rows of `gather_evidence`.
+    calibration : how the evidence is weighed.
+
+    Returns
+    -------
+    (n) table sorted by rank, with every piece of evidence in a column of its own.
+    Known quasars are marked and ranked, not removed. Objects without a verdict
+    come last. Columns: see `ABOUT`.
+    """
+    combined = combine(gathered, calibration)
+    table = pd.concat([gathered, combined], axis=1)
+    table["combined_class"] = _best_class(table, "combined_p_")
     table = table.sort_values(
         ["score", "id"], ascending=[False, True], na_position="last", ignore_index=True
     )
@@ -171,7 +211,7 @@ def rank_candidates(
     table["reason"] = pd.Series(
         [reason({str(k): v for k, v in row.items()}) for row in records], dtype="str"
     )
-    check_conservation(len(catalogue), len(table), 0, where=_WHERE)
+    check_conservation(len(gathered), len(table), 0, where=_WHERE)
     first = [name for name in _FIRST if name in table.columns]
     rest = [name for name in table.columns if name not in first and name != "reason"]
     return table[[*first, *rest, "reason"]]
@@ -184,55 +224,46 @@ def write_candidates(
     csv: str | Path,
     about: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the ranked table three times: Parquet, ECSV with units, and plain CSV.
+    """Write the ranked table three times: Parquet and ECSV, with units and UCDs, and plain CSV.
 
     ``about`` has sentences on columns of earlier stages; `ABOUT` those of this one.
     """
     known = {**(about or {}), **ABOUT}
     about = {name: text for name, text in known.items() if name in table.columns}
-    write_table(table, parquet, about)
+    write_table(table, parquet, about, votable_marks(table, about, "candidates"))
     write_csv(table, csv)
     with atomic_path(ecsv) as temporary:
         _astropy_table(table, about).write(temporary, format="ascii.ecsv", overwrite=True)
 
 
-def _add_terms(table: pd.DataFrame, scoring: Scoring) -> pd.DataFrame:
+def _add_log_ratios(table: pd.DataFrame) -> pd.DataFrame:
     for flag in ("has_sed", "has_images"):
         table[flag] = table[flag].eq(True) if flag in table else False
     log_odds = sed_log_odds(table)
     table["has_sed"] &= np.isfinite(log_odds)
     table["sed_log_odds"] = log_odds
-    table["best_class"] = _best_class(table)
+    table["best_class"] = _best_class(table, "p_")
     is_known = table["is_known"].to_numpy(dtype=bool)
     has_images = table["has_images"].to_numpy(dtype=bool)
-    rank = _column(table, "similarity_rank")
-    island = np.nan_to_num(_column(table, "island"), nan=-1).astype(np.int64)
+    rank = numbers(table, "similarity_rank")
+    island = np.nan_to_num(numbers(table, "island"), nan=-1).astype(np.int64)
     table["island"] = island
     n_unknown = int((np.isfinite(rank) & ~is_known).sum())
     table["similarity_percentile"] = 100.0 * np.clip(1 - (rank - 1) / max(n_unknown, 1), 0, 1)
     for name, values in _company(island, has_images, is_known).items():
         table[name] = values
-    table["similarity_term"] = scoring.weight_similarity * similarity_log_ratio(
-        rank, is_known, scoring.prior_known
+    table["similarity_log_ratio"] = similarity_log_ratio(rank, is_known)
+    table["island_log_ratio"] = island_log_ratio(
+        island, numbers(table, "island_stability"), has_images, is_known
     )
-    table["island_term"] = scoring.weight_island * island_log_ratio(
-        island, _column(table, "island_stability"), has_images, is_known, scoring.prior_known
-    )
-    table["image_term"] = scoring.weight_images * image_log_ratio(
-        _column(table, "image_log_odds_quasar"), _column(table, "image_log_odds_lensed")
-    )
-    together = table["similarity_term"] + table["island_term"] + table["image_term"]
-    table["learning_term"] = together.clip(-scoring.max_learning, scoring.max_learning)
-    table["sed_term"] = scoring.weight_sed * log_odds
-    table["score"] = table["sed_term"] + table["learning_term"]
     return table
 
 
-def _best_class(table: pd.DataFrame) -> pd.Series:
-    names = [name for name in (*CLASSES, "other") if f"p_{name}" in table.columns]
+def _best_class(table: pd.DataFrame, prefix: str) -> pd.Series:
+    names = [name for name in (*CLASSES, "other") if f"{prefix}{name}" in table.columns]
     best = pd.Series([""] * len(table), index=table.index, dtype="str")
     if names and len(table):
-        chances = table[[f"p_{name}" for name in names]].to_numpy(dtype=float)
+        chances = table[[f"{prefix}{name}" for name in names]].to_numpy(dtype=float)
         has = np.isfinite(chances).any(axis=1)
         top = np.argmax(np.nan_to_num(chances, nan=-1.0), axis=1)
         best[has] = np.array(names)[top[has]]
@@ -279,14 +310,8 @@ def _prefixed(table: pd.DataFrame, prefix: str) -> pd.DataFrame:
     )
 
 
-def _column(table: pd.DataFrame, name: str) -> np.ndarray:
-    if name not in table.columns:
-        return np.full(len(table), np.nan)
-    return table[name].to_numpy(dtype=float, na_value=np.nan)
-
-
 def _astropy_table(table: pd.DataFrame, about: Mapping[str, str]) -> Table:
-    """Return the table with units and descriptions; missing values are masked."""
+    """Return the table with units, UCDs and descriptions; missing values are masked."""
     columns = []
     for name in table.columns:
         values = table[name]
@@ -299,6 +324,8 @@ def _astropy_table(table: pd.DataFrame, about: Mapping[str, str]) -> Table:
         else:
             data, mask = values.fillna("").to_numpy(dtype=str), None
         column = MaskedColumn(data, name=name, description=about.get(name), unit=unit_of(name))
+        if ucd := ucd_of(name):
+            column.meta["ucd"] = ucd
         if mask is not None:
             column.mask = mask
         columns.append(column)

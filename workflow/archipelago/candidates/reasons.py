@@ -37,15 +37,15 @@ def reason(row: Mapping[str, Any]) -> str:
 
     Parameters
     ----------
-    row : a row of the candidates' table: the terms ``sed_term``,
-        ``similarity_term``, ``island_term``, ``image_term`` [nats] and the evidence behind
-        them.
+    row : a row of the candidates' table: the terms of the score and of the lensed score [nats],
+        the evidence behind them, and the combined probabilities.
     """
     parts = [
         (abs(_number(row, "sed_term")), _sed_words(row)),
         (abs(_number(row, "similarity_term")), _similarity_words(row)),
         (abs(_number(row, "island_term")), _island_words(row)),
         (abs(_number(row, "image_term")), _image_words(row)),
+        (abs(_number(row, "lensed_lens_term")), _lens_words(row)),
     ]
     words = [
         text for size, text in sorted(parts, key=lambda part: -part[0]) if text and size >= _SMALL
@@ -56,6 +56,8 @@ def reason(row: Mapping[str, Any]) -> str:
         words.append("the photometry does not decide")
     if not row.get("has_images"):
         words.append("there are no images to compare")
+    if together := _together_words(row):
+        words.append(together)
     sentence = _join(words)
     if row.get("is_known"):
         name = row.get("known_name")
@@ -115,6 +117,37 @@ def _image_words(row: Mapping[str, Any]) -> str:
     if _number(row, "image_term", 0.0) < 0:
         return "its image is unlike those of simulated quasars"
     return f"its image is like those of simulated {'lensed ' if lensed > quasar else ''}quasars"
+
+
+def _lens_words(row: Mapping[str, Any]) -> str:
+    """Say what its shape says, where it is likely to be a quasar at all."""
+    log_odds = _number(row, "lens_log_odds")
+    if not math.isfinite(log_odds) or not _number(row, "score", -math.inf) > 0:
+        return ""
+    kind = "a lensed quasar" if log_odds > 0 else "a single quasar"
+    return f"its shape is that of {kind} ({odds_words(log_odds)})"
+
+
+def _together_words(row: Mapping[str, Any]) -> str:
+    """Say what all evidence comes to."""
+    wanted = _number(row, "combined_p_quasar") + _number(row, "combined_p_lensed")
+    if not math.isfinite(wanted):
+        return ""
+    text = f"all in all a quasar with a probability of {chance_words(wanted)}"
+    if wanted < 0.01:
+        return text
+    lensed = _number(row, "combined_p_lensed") / wanted
+    return f"{text}, lensed if so with {chance_words(lensed)}"
+
+
+def chance_words(probability: float) -> str:
+    """Write a probability as a percentage that is never rounded to 0 or 100."""
+    percent = 100.0 * probability
+    if percent < 0.1:
+        return "less than 0.1 %"
+    if percent > 99.9:
+        return "more than 99.9 %"
+    return f"{percent:.1f} %" if percent < 1 or percent > 99 else f"{percent:.0f} %"
 
 
 def _places(percent: float) -> int:

@@ -1,87 +1,30 @@
-"""The terms of a candidate's score: natural logs of odds or of ratios of rates.
+"""Evidence on an object as natural logs of odds, or of ratios of rates [nats].
 
-The score of an object is a sum of logs of Bayes factors,
+Each number answers one question about one object; `archipelago.candidates.combine` weighs them.
 
-    score = w_sed ln[odds of the SED]
-            + clip(w_similarity S + w_island I + w_images M, -max, +max),
-
-which is Bayes' theorem for evidence that is independent given the class. It is
-not quite: the image repeats part of what the photometry says, and similarity
-and islands come from the same features. Hence weights below 1 and a bound on
-what the images can add or take away.
-
-M compares images with those of simulated quasars and lensed quasars: brightness
-and colours in the images are those of the photometry once more, with which the
-SED was judged; what is new is the shape. Known quasars give colours to some of
-the simulated ones, but never to those that they are judged by.
-
-S and I learn from the known quasars alone, each of which is left out of its own
-term. They start from a prior that says nothing and move away from 0 only as far
-as the known quasars carry them: without known quasars they are 0.
+Similarity and island learn from the known quasars alone, each of which is left out of its own
+ratio. They start from a prior that says nothing and move away from 0 only as far as the known
+quasars carry them: without known quasars they are 0.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from archipelago.base.errors import ConfigError
-
 #: Classes of the SED stage, as in its columns.
 CLASSES = ("star", "galaxy", "quasar", "lensed")
 
 Floats = NDArray[np.float64]
+#: Weight of the prior "known quasars tell nothing", as a number of known quasars: our choice. The
+#: calibration was fitted to ratios that were formed with it.
+PRIOR_KNOWN = 2.0
+#: Odds of lensed against single quasar beyond which photometry's are not trusted [nats], 20 to 1:
+#: assumed. A faint lens hides from colours, not always from images.
+_SPLIT_MAX = 3.0
 #: Smallest probability whose logarithm is taken: below it a float is 0.
 _TINY = 1e-300
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """How the terms are weighed.
-
-    Attributes
-    ----------
-    weight_sed : factor on the log-odds of the SED.
-    weight_similarity : factor on the log ratio from the similarity to known quasars.
-    weight_island : factor on the log ratio from the island.
-    weight_images : factor on the log ratio from likeness to simulated quasars.
-    max_learning : largest absolute value of the three terms from images together [nats].
-    prior_known : weight of the prior "images say nothing", as a number of known quasars.
-    """
-
-    weight_sed: float = 1.0
-    weight_similarity: float = 0.5
-    weight_island: float = 0.5
-    weight_images: float = 0.5
-    max_learning: float = 4.0
-    prior_known: float = 2.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not np.isfinite(value) or value < 0:
-                raise ConfigError(
-                    f"{value} is no weight",
-                    where=f"candidates.{field.name}",
-                    next_step="give a number that is not negative",
-                )
-        if self.prior_known == 0:
-            raise ConfigError(
-                "without a prior an island without known quasars gets minus infinity",
-                where="candidates.prior_known",
-                next_step="give a number above 0",
-            )
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Scoring:
-        """Take the weights from a rule's params; keys that are no weights are left alone."""
-        names = {field.name for field in fields(cls)}
-        return cls(**{name: float(value) for name, value in params.items() if name in names})
 
 
 def sed_log_odds(verdicts: pd.DataFrame) -> Floats:
@@ -98,20 +41,42 @@ def sed_log_odds(verdicts: pd.DataFrame) -> Floats:
     -------
     (n,) log-odds [nats]; NaN where the object has no verdict.
     """
-    wanted = _numbers(verdicts, "p_quasar") + _numbers(verdicts, "p_lensed")
+    wanted = numbers(verdicts, "p_quasar") + numbers(verdicts, "p_lensed")
     rest = sum(
-        (np.nan_to_num(_numbers(verdicts, f"p_{name}")) for name in ("star", "galaxy", "other")),
+        (np.nan_to_num(numbers(verdicts, f"p_{name}")) for name in ("star", "galaxy", "other")),
         np.zeros(len(verdicts)),
     )
     from_chances = np.log(np.maximum(wanted, _TINY)) - np.log(np.maximum(rest, _TINY))
-    given = _numbers(verdicts, "log_odds_quasar")
+    given = numbers(verdicts, "log_odds_quasar")
     log_odds = np.where(np.isfinite(given), given, from_chances)
     if "sed_status" in verdicts.columns:
         log_odds[verdicts["sed_status"].eq("no_usable_band").to_numpy(dtype=bool)] = np.nan
     return log_odds
 
 
-def similarity_log_ratio(rank: Floats, is_known: NDArray[np.bool_], prior_known: float) -> Floats:
+def sed_lensed_log_odds(verdicts: pd.DataFrame) -> Floats:
+    """Natural log of the odds of lensed quasar against quasar alone.
+
+    Taken from ``log_odds_lensed``; where that is missing, from ``p_*``.
+
+    Parameters
+    ----------
+    verdicts : (n) table of the SED stage.
+
+    Returns
+    -------
+    (n,) log-odds [nats]; NaN where the object has no verdict.
+    """
+    given = numbers(verdicts, "log_odds_lensed")
+    lensed, quasar = (
+        np.log(np.maximum(numbers(verdicts, f"p_{name}"), _TINY)) for name in ("lensed", "quasar")
+    )
+    return np.where(np.isfinite(given), given, lensed - quasar)
+
+
+def similarity_log_ratio(
+    rank: Floats, is_known: NDArray[np.bool_], prior_known: float = PRIOR_KNOWN
+) -> Floats:
     """Log ratio of the rate of quasars to that of all objects at an object's similarity.
 
     Let x be the fraction of unknown objects that are more similar to the known
@@ -133,10 +98,10 @@ def similarity_log_ratio(rank: Floats, is_known: NDArray[np.bool_], prior_known:
 
     Returns
     -------
-    (n,) log ratios [nats]; 0 where there is no rank.
+    (n,) log ratios [nats]; NaN where there is no rank.
     """
     has = np.isfinite(rank)
-    term = np.zeros(len(rank))
+    term = np.full(len(rank), np.nan)
     if not has.any():
         return term
     known = is_known[has]
@@ -155,7 +120,7 @@ def island_log_ratio(
     stability: Floats,
     has_images: NDArray[np.bool_],
     is_known: NDArray[np.bool_],
-    prior_known: float,
+    prior_known: float = PRIOR_KNOWN,
 ) -> Floats:
     """Log ratio of the rate of known quasars on an object's island to that of all objects.
 
@@ -175,9 +140,9 @@ def island_log_ratio(
 
     Returns
     -------
-    (n,) log ratios [nats]; 0 where there is no image.
+    (n,) log ratios [nats]; NaN where there is no image.
     """
-    term = np.zeros(len(island))
+    term = np.full(len(island), np.nan)
     if not has_images.any():
         return term
     known = is_known[has_images].astype(float)
@@ -191,29 +156,51 @@ def island_log_ratio(
     return term
 
 
-def image_log_ratio(log_odds_quasar: Floats, log_odds_lensed: Floats) -> Floats:
+def image_log_ratio(
+    log_odds_quasar: Floats, log_odds_lensed: Floats, lensed_log_odds: Floats | float = 0.0
+) -> Floats:
     """Log ratio of the rate of quasars, lensed or not, to that of the sample at an object's looks.
 
-    Quasar and lensed quasar are taken to be as likely before the image is seen: the ratio is the
-    mean of the two.
+    The mean of the two ratios, weighed by how likely each kind is before the image is seen: where
+    its colours exclude a single quasar, likeness to one says nothing.
 
     Parameters
     ----------
     log_odds_quasar, log_odds_lensed : (n,) of each kind [nats]; NaN where it was not judged.
+    lensed_log_odds : (n,) ln odds of lensed quasar against quasar before the image is seen [nats],
+        such as `sed_lensed_log_odds`; trusted up to `_SPLIT_MAX`, and NaN counts as 0.
 
     Returns
     -------
-    (n,) log ratios [nats]: ln[(exp a + exp b) / 2]; that of one kind where the other is missing, 0
-    where both are.
+    (n,) log ratios [nats]: ln[(1 - f) exp a + f exp b] with f the share of lensed quasars; that of
+    one kind where the other is missing, NaN where both are.
     """
-    both = np.array([log_odds_quasar, log_odds_lensed], dtype=float)
-    has = np.isfinite(both)
-    total = np.logaddexp.reduce(np.where(has, both, -np.inf), axis=0)
-    n = has.sum(axis=0)
-    return np.where(n > 0, total - np.log(np.maximum(n, 1)), 0.0)
+    split = np.clip(np.nan_to_num(lensed_log_odds, nan=0.0), -_SPLIT_MAX, _SPLIT_MAX)
+    has_quasar, has_lensed = np.isfinite(log_odds_quasar), np.isfinite(log_odds_lensed)
+    both = np.logaddexp(
+        np.where(has_quasar, log_odds_quasar, 0.0) - np.logaddexp(0.0, split),
+        np.where(has_lensed, log_odds_lensed, 0.0) - np.logaddexp(0.0, -split),
+    )
+    single = np.where(has_quasar, log_odds_quasar, log_odds_lensed)
+    return np.asarray(np.where(has_quasar & has_lensed, both, single))
 
 
-def _numbers(table: pd.DataFrame, column: str) -> Floats:
+def image_lensed_log_ratio(log_odds_quasar: Floats, log_odds_lensed: Floats) -> Floats:
+    """Log ratio of the rates of lensed and of single quasars at an object's looks.
+
+    Parameters
+    ----------
+    log_odds_quasar, log_odds_lensed : (n,) of each kind against the same sample [nats].
+
+    Returns
+    -------
+    (n,) log ratios [nats]; NaN where either is missing.
+    """
+    return np.asarray(log_odds_lensed - log_odds_quasar)
+
+
+def numbers(table: pd.DataFrame, column: str) -> Floats:
+    """Return a column as floats (n,); NaN where it is missing, or the table has no such column."""
     if column not in table.columns:
         return np.full(len(table), np.nan)
     return table[column].to_numpy(dtype=float, na_value=np.nan)
