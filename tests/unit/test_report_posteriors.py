@@ -48,6 +48,15 @@ def test_figures_are_found_in_any_shard(folders: list[Path]) -> None:
     assert posterior_figures([], [7]) == {}
 
 
+def test_the_page_holds_only_so_many_figures(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the first objects; of the others the place where they lie."""
+    monkeypatch.setattr(figures, "MAX_TOTAL_BYTES", len(SVG.format(7)) + 3)
+    found = posterior_figures(folders, [8, 7])
+    assert found[8].uri is not None and found[7] == Figure("posteriors/shard-0/7", None)
+
+
 def test_large_figures_stay_out_and_are_named(
     folders: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -95,7 +104,7 @@ def test_cards_show_figures_as_images_of_their_own() -> None:
     assert "too large for this page and lie in posteriors/shard-1/y" in parsed.words
     # Nothing of the drawing is markup of the page: an image runs no script and loads nothing.
     assert "alert(1)" not in page and "example.org" not in page
-    assert sum(tag == "script" for tag, _ in parsed.elements) == 1
+    assert sum(tag == "script" for tag, _ in parsed.elements) == 4
     assert re.search(r"img-src (&#39;|')?data:;", page) and "object-src" not in page
 
 
@@ -133,7 +142,7 @@ def test_the_script_takes_the_shards_folders(
     given |= {"posteriors": [], "templates": "x", "figures": [str(folder) for folder in folders]}
     params = {
         "report": {"candidates": 40, "listed": 40},
-        **{"run": "x", "bands": [], "left_out": {}},
+        **{"run": "x", "bands": [], "passbands": {}, "left_out": {}},
         "config": {"sed": {"fit": {"aperture_offset_mag": {"bands": []}}}},
     }
     run_script("report", given, {"html": str(tmp_path / "r.html")}, params)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.scripts import run_script
-from test_report_page import BANDS, SHAPES, sample
+from test_report_page import BANDS, CALIBRATION, SHAPES, sample
 
 from archipelago.base.images import save_images
 from archipelago.base.losses import write_losses
@@ -76,12 +76,17 @@ def files(tmp_path: Path) -> dict[str, Any]:
     found["maps"] = [str(seed / "map.parquet") for seed in seeds]
     found["histories"] = [str(seed / "history.csv") for seed in seeds]
     found["posteriors"] = [found["posteriors"]]
+    found["calibration"] = str(CALIBRATION)
     return found
 
 
 def test_from_evidence_to_report(files: dict[str, Any], tmp_path: Path) -> None:
     out = {kind: str(tmp_path / f"out.{kind}") for kind in ("parquet", "ecsv", "csv", "html")}
-    params = {"candidates": {"weight_sed": 1.0, "max_learning": 3.0}, "match_radius_arcsec": 1.0}
+    params = {
+        "candidates": {"quasar_rate_factor": 0.5},
+        "match_radius_arcsec": 1.0,
+        "listed_radius_arcsec": 1.0,
+    }
     wanted = ("parquet", "ecsv", "csv")
     run_script("candidates", files, {kind: out[kind] for kind in wanted}, params)
     table = read_table(out["parquet"])
@@ -93,24 +98,37 @@ def test_from_evidence_to_report(files: dict[str, Any], tmp_path: Path) -> None:
     assert "ordinary quasars, unknown" in text.read_text(encoding="utf-8")
     assert len(pd.read_csv(recall)) == 2 * 2 * 2 + 2
 
+    curve = tmp_path / "z.dat"
+    curve.write_text("8500 0\n9200 1\n9900 0\n", encoding="utf-8")
+    benchmark = tmp_path / "benchmarks" / "sed.tsv"
+    benchmark.parent.mkdir()
+    benchmark.write_text("s\tmax_rss\tcpu_time\n10.2\t356.1\t8.8\n", encoding="utf-8")
     params = {
         "report": {"candidates": 3, "listed": 10},
         "run": "small",
         "bands": BANDS,
+        "passbands": {"z": str(curve)},
         "left_out": {},
         "config": {"run": "small", "sed": SED},
     }
     run_script("report", files | {"recall": recall}, {"html": out["html"]}, params)
     page = Path(out["html"]).read_text(encoding="utf-8")
-    assert "Recall against the truth" in page and page.count('class="fig map"') == 2
+    assert "Recall against the truth" in page and '"label":"Map of the images, seed 1"' in page
     assert 'class="model c-lensed"' in page and "seed 2" in page
+    # Of what lies beside the inputs, and of the parameters of the templates.
+    assert "356 MB" in page and page.count('class="passband"') >= 3
     assert "Known quasars, found again" in page and "Adjusted Rand index" in page
 
 
 def test_report_without_optional_parts(files: dict[str, Any], tmp_path: Path) -> None:
-    bare = {name: files[name] for name in ("catalogue", "verdicts", "known")}
+    bare = {name: files[name] for name in ("catalogue", "verdicts", "known", "calibration")}
     out = {kind: str(tmp_path / f"bare.{kind}") for kind in ("parquet", "ecsv", "csv")}
-    run_script("candidates", bare, out, {"candidates": {}, "match_radius_arcsec": 1.0})
+    params: dict[str, Any] = {
+        "candidates": {},
+        "match_radius_arcsec": 1.0,
+        "listed_radius_arcsec": 1.0,
+    }
+    run_script("candidates", bare, out, params)
     for name in ("cutflow", "losses", "templates"):
         bare[name] = files[name]
     bare["posteriors"] = []
@@ -118,6 +136,7 @@ def test_report_without_optional_parts(files: dict[str, Any], tmp_path: Path) ->
         "report": {"candidates": 2, "listed": 2},
         "run": "bare",
         "bands": BANDS,
+        "passbands": {},
         "left_out": {"images": "images.source is none"},
         "config": {"sed": SED},
     }

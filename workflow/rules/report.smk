@@ -10,7 +10,12 @@ rule report:
             for path in sorted((WORKFLOW / "archipelago/report/templates").glob("*.*"))
         ],
     output:
-        html=result("report.html"),
+        html=report(
+            result("report.html"),
+            caption="../report/report.rst",
+            category="Report",
+            labels={"what": "the search, its candidates and their evidence"},
+        ),
     log:
         log_of("report"),
     benchmark:
@@ -32,6 +37,7 @@ rule report:
             }
         ),
         bands=CONFIG.photometry.bands,
+        passbands=CONFIG.sed.passbands,
         left_out=SEARCH.left_out,
         code=code("report"),
         follows=follows(

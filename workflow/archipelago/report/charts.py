@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from archipelago.report.svg import Scale, figure, join, number_words, tag, x_axis, y_axis
+
+#: Two arrays of equal length: x and y.
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 #: Wavelength at the middle of a band [um] where the templates do not tell it: pivot
 #: wavelengths of DECam (Abbott et al. 2021), VISTA and WISE (SVO filter service).
@@ -29,8 +32,6 @@ BAND_UM: dict[str, float] = {
 }
 #: AB magnitude of 1 uJy (Oke & Gunn 1983).
 UJY_ZERO_POINT_AB = 23.9
-#: Points drawn on a map at most; more are thinned, those on islands last.
-MAX_POINTS = 6000
 #: Colours of islands in the style sheet, used in turn.
 N_ISLAND_COLOURS = 10
 
@@ -46,6 +47,9 @@ class Photometry:
     flux_ujy, flux_err_ujy : (n_band,) [uJy]; NaN where not observed.
     detected : (n_band,) bool.
     models : class to (n_band,) best-model fluxes [uJy].
+    spectra : class to wavelengths [um] and fluxes [uJy] of the best model; classes without a
+        spectrum are drawn by their band fluxes.
+    passbands : band to wavelengths [um] and transmission, its peak 1, drawn faintly.
     """
 
     bands: Sequence[str]
@@ -54,38 +58,44 @@ class Photometry:
     flux_err_ujy: NDArray[np.float64]
     detected: NDArray[np.bool_]
     models: Mapping[str, NDArray[np.float64]]
+    spectra: Mapping[str, Curve] = field(default_factory=dict)
+    passbands: Mapping[str, Curve] = field(default_factory=dict)
 
 
 def photometry_chart(data: Photometry) -> Markup | None:
-    """Draw fluxes and the best model of each class over wavelength.
+    """Draw fluxes and the best model of each class over wavelength, and the passbands.
 
     Circles are detections with 1-sigma errors, arrows 3-sigma limits. None
     where the object has no flux to draw.
     """
     wavelength = data.wavelength_um
     limit = 3.0 * data.flux_err_ujy
-    good = np.isfinite(wavelength) & np.isfinite(data.flux_err_ujy)
+    good = np.isfinite(wavelength) & np.isfinite(data.flux_err_ujy) & (wavelength > 0)
     shown = np.where(data.detected & (data.flux_ujy > 0), data.flux_ujy, limit)
     drawn = good & np.isfinite(shown) & (shown > 0)
     if not drawn.any():
         return None
     low, high = _flux_range(shown[drawn], data, drawn)
-    x = Scale(0.42, 5.4, 62, 548, log=True)
+    x = Scale(*_wavelength_range(data, good), 62, 548, log=True)
     y = Scale(low, high, 268, 28, log=True)
     mag = Scale(_ab(low), _ab(high), y.start, y.end)
     parts = [
         y_axis(y, x.start, y.ticks(), "flux density  [µJy]", grid_to=x.end),
         y_axis(mag, x.end, mag.ticks(9), "AB magnitude", right=True),
-        x_axis(x, y.start, [0.5, 0.7, 1, 2, 3, 5], "wavelength  [µm]"),
+        x_axis(x, y.start, _wavelength_ticks(x), "wavelength  [µm]"),
         tag("path", d=f"M{x.start} {y.end}V{y.start}H{x.end}V{y.end}", class_="axis"),
+        *(_passband(name, curve, x, y) for name, curve in data.passbands.items()),
     ]
     lines, points = [], []
     for name, fluxes in data.models.items():
         order = [k for k in np.argsort(wavelength) if good[k] and np.isfinite(fluxes[k])]
         # A flux of 0, behind the Lyman forest, runs out of the frame's foot.
         places = [(x(wavelength[k]), y.clipped(max(fluxes[k], low / 10))) for k in order]
-        path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
-        lines.append(tag("path", d=path, class_=f"model {_css(name)}"))
+        path = _spectrum_path(data.spectra.get(name), x, y)
+        if not path and places:
+            path = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
+        if path:
+            lines.append(tag("path", d=path, class_=f"model {_css(name)}"))
         lines += [
             tag("rect", x=px - 3, y=py - 3, width=6, height=6, class_=f"spot {_css(name)}")
             for px, py in places
@@ -94,7 +104,66 @@ def photometry_chart(data: Photometry) -> Markup | None:
         px, py = x(wavelength[k]), y.clipped(shown[k])
         points.append(tag("text", data.bands[k], x=px, y=18, class_="num mid"))
         points.append(_error_mark(px, py, k, y, data))
-    return figure(610, 310, *parts, *lines, *points, label="Photometry and best models")
+    return figure(610, 310, *parts, *lines, *points, label=_photometry_words(data, drawn))
+
+
+def _photometry_words(data: Photometry, drawn: NDArray[np.bool_]) -> str:
+    """What the chart shows, for those who cannot see it."""
+    seen = [data.bands[k] for k in np.flatnonzero(drawn & data.detected).tolist()]
+    unseen = [data.bands[k] for k in np.flatnonzero(drawn & ~data.detected).tolist()]
+    words = f"Photometry and best models: detected in {', '.join(seen) or 'no band'}"
+    return f"{words}; limits in {', '.join(unseen)}" if unseen else words
+
+
+def _wavelength_range(data: Photometry, good: NDArray[np.bool_]) -> tuple[float, float]:
+    """Range that holds all bands, with their passbands where those are known."""
+    ends = [value for k in np.flatnonzero(good) for value in data.wavelength_um[[k]] * (0.88, 1.14)]
+    for name in data.bands:
+        if name in data.passbands:
+            curve = data.passbands[name][0]
+            ends += [float(curve.min()), float(curve.max())]
+    return float(min(ends)) * 0.97, float(max(ends)) * 1.03
+
+
+def _wavelength_ticks(x: Scale) -> list[float]:
+    """Round wavelengths [um] of which none stands on another."""
+    steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+    values = [step * 10.0**power for power in range(-3, 5) for step in steps]
+    inside = [round(value, 6) for value in values if x.low <= value <= x.high]
+    kept: list[float] = []
+    for value in sorted(inside, key=lambda v: steps.index(round(v / 10 ** _power(v), 3))):
+        if all(abs(x(value) - x(other)) > 30 for other in kept):
+            kept.append(value)
+    return sorted(kept) if len(kept) > 1 else Scale(x.low, x.high, x.start, x.end).ticks(6)
+
+
+def _power(value: float) -> int:
+    return math.floor(math.log10(value) + 1e-9)
+
+
+def _passband(name: str, curve: Curve, x: Scale, y: Scale) -> Markup:
+    """A passband as a faint hill on the axis, a quarter of the frame high at its peak."""
+    wave, transmission = curve
+    few = np.unique(np.linspace(0, len(wave) - 1, min(len(wave), 28)).round().astype(int))
+    height = 0.25 * (y.start - y.end)
+    places = [f"{x(wave[k]):.0f} {y.start - height * transmission[k]:.0f}" for k in few]
+    path = f"M{x(wave[few[0]]):.0f} {y.start:.0f}L" + "L".join(places)
+    path += f"L{x(wave[few[-1]]):.0f} {y.start:.0f}Z"
+    return tag("path", tag("title", f"passband {name}"), d=path, class_="passband")
+
+
+def _spectrum_path(curve: Curve | None, x: Scale, y: Scale) -> str:
+    """A spectrum's path; parts below the frame are left out."""
+    if curve is None:
+        return ""
+    parts, pen = [], "M"
+    for wave, flux in zip(*curve, strict=True):
+        if not (x.low <= wave <= x.high and np.isfinite(flux)) or flux < y.low:
+            pen = "M"
+            continue
+        parts.append(f"{pen}{x(wave):.1f} {y.clipped(flux):.1f}")
+        pen = "L"
+    return "".join(parts)
 
 
 def _error_mark(px: float, py: float, k: int, y: Scale, data: Photometry) -> Markup:
@@ -133,51 +202,6 @@ def _ab(flux_ujy: float) -> float:
     return UJY_ZERO_POINT_AB - 2.5 * math.log10(flux_ujy)
 
 
-def map_chart(points: pd.DataFrame, *, size: int = 560, small: bool = False) -> Markup | None:
-    """Draw the map of the images: every object at its place, coloured by the style sheet.
-
-    Parameters
-    ----------
-    points : id, x, y, island, p (probability of quasar or lensed quasar, NaN if unknown),
-        rank, is_known, is_card (shown as a card below), rank_unknown.
-    size : height [px]; the width is 1.75 times that, or 1.3 times if small.
-    small : without names and links, for a row of maps.
-
-    Returns
-    -------
-    The drawing, or None where no object has a place. Each point carries the
-    classes ``i0``... (island), ``sea`` (none) and ``p0`` to ``p9`` (probability).
-    """
-    points = points[np.isfinite(points["x"]) & np.isfinite(points["y"])]
-    if not len(points):
-        return None
-    points = thin(points, MAX_POINTS // (3 if small else 1))
-    width = round(size * (1.3 if small else 1.75))
-    x, y = _square_scales(points, width, size)
-    radius = 2.6 if len(points) < 3000 else 1.8
-    dots, marks = [], []
-    # The likeliest are drawn last, on top.
-    for row in points.sort_values("rank", ascending=False).to_dict("records"):
-        px, py = x(row["x"]), y(row["y"])
-        colours = _point_classes(int(row["island"]), float(row["p"]))
-        dots.append(tag("circle", cx=px, cy=py, r=radius, class_=colours))
-        if row["is_known"]:
-            marks.append(_star(px, py, 6.5))
-        elif row["is_card"]:
-            ring = tag("circle", cx=px, cy=py, r=6, class_="ring")
-            words = tag("title", f"#{row['rank']}  {row['id']}")
-            marks.append(ring if small else tag("a", words, ring, href=f"#object-{row['id']}"))
-    return figure(
-        width,
-        size,
-        tag("rect", width=width, height=size, rx=6, class_="plot"),
-        tag("g", *dots, class_="dots"),
-        tag("g", *marks, class_="marks"),
-        label="Map of the images",
-        class_="map",
-    )
-
-
 def thin(points: pd.DataFrame, limit: int) -> pd.DataFrame:
     """Keep at most about ``limit`` points: marked ones and islands first, then every k-th by id."""
     if len(points) <= limit:
@@ -191,28 +215,6 @@ def thin(points: pd.DataFrame, limit: int) -> pd.DataFrame:
         step = max(1, math.ceil(len(rest) / room))
         kept = kept | points.index.isin(rest.index[::step])
     return points[kept]
-
-
-def _point_classes(island: int, chance: float) -> str:
-    classes = f"i{island % N_ISLAND_COLOURS}" if island >= 0 else "sea"
-    if math.isfinite(chance):
-        classes += f" p{min(int(10 * chance), 9)}"
-    return classes
-
-
-def _square_scales(points: pd.DataFrame, width: int, height: int) -> tuple[Scale, Scale]:
-    """Scales of equal unit on both axes that show all points, with a margin."""
-    margin = 22.0
-    low = points[["x", "y"]].min().to_numpy(dtype=float)
-    high = points[["x", "y"]].max().to_numpy(dtype=float)
-    middle = (low + high) / 2
-    room = np.array([width - 2 * margin, height - 2 * margin])
-    unit = float(max((high - low) / room)) or 1.0
-    half = unit * room / 2
-    return (
-        Scale(middle[0] - half[0], middle[0] + half[0], margin, width - margin),
-        Scale(middle[1] - half[1], middle[1] + half[1], height - margin, margin),
-    )
 
 
 def _star(px: float, py: float, radius: float) -> Markup:

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 
 from archipelago.base.images import ImageSet
-from archipelago.base.tables import cell_number, unit_of
-from archipelago.report.charts import Photometry, photometry_chart
+from archipelago.base.tables import cell_number
+from archipelago.report.charts import Curve, Photometry, photometry_chart
+from archipelago.report.evidence import evidence_groups, other_columns
 from archipelago.report.figures import Figure
-from archipelago.report.stamps import colour_stamp, grey_stamp
+from archipelago.report.finding import finding_chart
+from archipelago.report.stamps import colour_stamp, common_top, grey_stamp, rgb_bands
 from archipelago.report.svg import MINUS, number_words
 
 #: Classes in the order that they are listed in, with their names.
@@ -29,15 +32,30 @@ CLASS_NAMES = {
     "other": "none of these",
 }
 _TERMS = (
+    ("base_term", "where the calibration starts"),
     ("sed_term", "photometry"),
     ("similarity_term", "similarity to known quasars"),
     ("island_term", "island"),
     ("image_term", "likeness to simulated quasars"),
+    ("lens_term", "lens evidence of the images"),
 )
+#: Terms of lensed quasars against single ones, where the ranking has them.
+_LENSED_TERMS = (
+    ("lensed_base_term", "where the calibration starts"),
+    ("lensed_sed_term", "photometry"),
+    ("lensed_image_term", "likeness to simulated lensed quasars"),
+    ("lensed_lens_term", "lens evidence of the images"),
+)
+#: Terms of which objects without images have none.
+_IMAGE_TERMS = ("similarity_term", "island_term", "image_term", "lens_term",
+    "lensed_image_term", "lensed_lens_term",
+)  # fmt: skip
 #: Shortest and longest bar of a term, in nats: beyond it a bar is full.
 _TERM_FULL = 12.0
 
 Models = Mapping[int, Mapping[str, np.ndarray]]
+#: Per id and class wavelengths [um] and fluxes [uJy].
+Spectra = Mapping[int, Mapping[str, Curve]]
 
 
 def number(value: object, digits: int = 4) -> str:
@@ -333,18 +351,39 @@ def cards(
     models: Models,
     posteriors: pd.DataFrame | None,
     figures: Mapping[int, Figure],
+    *,
+    spectra: Spectra | None = None,
+    passbands: Mapping[str, Curve] | None = None,
+    about: Mapping[str, str] | None = None,
+    oriented: bool = True,
 ) -> list[dict[str, Any]]:
     """Everything on the cards of the candidates in ``shown``, in their order.
 
     ``bands`` gives each band's wavelength [um], ``models`` per id and class the
-    best-model fluxes [uJy], in the order of the bands.
+    best-model fluxes [uJy], in the order of the bands, ``spectra`` those that have one,
+    ``passbands`` each band's curve (wavelength [um], transmission with its peak 1), ``about``
+    what the columns of the table mean; ``oriented``: north is up in the images.
     """
     place = {} if images is None else {int(i): k for k, i in enumerate(images.ids)}
     result = []
     for row in shown.to_dict("records"):
         values = {str(key): value for key, value in row.items()}
         index = place.get(int(values["id"]))
-        result.append(card(values, images, index, bands, models, posteriors, figures))
+        result.append(
+            card(
+                values,
+                images,
+                index,
+                bands,
+                models,
+                posteriors,
+                figures,
+                spectra=spectra,
+                passbands=passbands,
+                about=about,
+                oriented=oriented,
+            )
+        )
     return result
 
 
@@ -356,8 +395,16 @@ def card(
     models: Models,
     posteriors: pd.DataFrame | None,
     figures: Mapping[int, Figure],
+    *,
+    spectra: Spectra | None = None,
+    passbands: Mapping[str, Curve] | None = None,
+    about: Mapping[str, str] | None = None,
+    oriented: bool = True,
 ) -> dict[str, Any]:
-    """Everything on the card of one candidate; ``index`` is its place in ``images``."""
+    """Everything on the card of one candidate; ``index`` is its place in ``images``.
+
+    The other arguments are those of `cards`.
+    """
     ra_deg, dec_deg = cell_number(row["ra_deg"]), cell_number(row["dec_deg"])
     ra, dec = sexagesimal(ra_deg, dec_deg)
     fluxes = models.get(int(row["id"]), {})
@@ -373,20 +420,31 @@ def card(
         "is_known": bool(row["is_known"]),
         "known_name": _text(row.get("known_name")),
         "known_redshift": fixed(row.get("known_redshift"), 2),
-        "lensed": cell_number(row.get("p_lensed")) > 0.5,
+        "lensed": _is_lensed(row),
         "tile": _text(row.get("tile")),
         "reason": _text(row.get("reason")),
         "score": fixed(row.get("score"), 1),
         "redshift": _redshift(row),
-        "terms": _terms(row),
+        "term_lists": _term_lists(row),
         "chances": _chances(row),
+        "combined": _chances(row, "combined_p_"),
         "stamps": _stamps(images, index),
+        "white_sigma": "" if index is None else _white(images, index),
         "rgb": _rgb(images, index),
-        "chart": photometry_chart(_photometry(row, bands, fluxes)),
+        "rgb_bands": "" if images is None else " ".join(rgb_bands(images.bands)),
+        "finding": _finding(images, index, oriented=oriented),
+        "chart": photometry_chart(
+            _photometry(
+                row, bands, fluxes, (spectra or {}).get(int(row["id"]), {}), passbands or {}
+            )
+        ),
         "drawn": [(name, CLASS_NAMES.get(name, name)) for name in fluxes],
+        "has_spectra": bool((spectra or {}).get(int(row["id"]))),
+        "has_passbands": bool(passbands),
         "photometry": photometry_rows(row, bands),
         "fits": _fits(row),
         "evidence": _evidence(row, bands),
+        "groups": evidence_groups(row, about),
         "posteriors": posterior_rows(posteriors, int(row["id"])),
         "figure": figures.get(int(row["id"])),
     }
@@ -545,19 +603,58 @@ def _redshift(row: Mapping[str, Any]) -> str:
     return f"{text} ({low:.2f}–{high:.2f})" if math.isfinite(low + high) else text
 
 
-def _terms(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _is_lensed(row: Mapping[str, Any]) -> bool:
+    """Whether a lensed quasar is more probable than all else, by all evidence or else the SED."""
+    combined = cell_number(row.get("combined_p_lensed"))
+    return (combined if math.isfinite(combined) else cell_number(row.get("p_lensed"))) > 0.5
+
+
+def _term_lists(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Terms that add up to the score; and, where there are any, to lensed against single."""
+    lists = [
+        {
+            "title": "Terms of the score",
+            "total": fixed(row.get("score"), 1),
+            "terms": _terms(row, _TERMS, ""),
+        }
+    ]
+    lensed = _terms(row, _LENSED_TERMS, "lensed_")
+    if lensed:
+        lists.append(
+            {
+                "title": "Lensed against single quasar",
+                "total": fixed(row.get("lensed_score"), 1),
+                "terms": lensed,
+            }
+        )
+    return lists
+
+
+def _terms(
+    row: Mapping[str, Any], named: Iterable[tuple[str, str]], prefix: str
+) -> list[dict[str, Any]]:
+    """Terms of a sum: those with a name first, then other ``<prefix>*_term``.
+
+    ``learning_term`` is a sum of terms and no term.
+    """
+    names = {name: label for name, label in named if name in row or name == "sed_term"}
+    for name in map(str, row):
+        lensed = name.startswith("lensed_")
+        if name.endswith("_term") and lensed == bool(prefix) and name != "learning_term":
+            words = name.removeprefix(prefix).removesuffix("_term").replace("_", " ")
+            names.setdefault(name, words)
     terms = []
-    for name, label in _TERMS:
+    for name, label in names.items():
         if name == "image_term" and row.get("image_log_odds_quasar") is None:
             continue  # none were simulated
         value = cell_number(row.get(name))
         length = 50.0 * min(abs(value), _TERM_FULL) / _TERM_FULL if math.isfinite(value) else 0.0
-        missing = name != "sed_term" and not _flag(row.get("has_images"))
+        missing = name in _IMAGE_TERMS and not _flag(row.get("has_images"))
         terms.append(
             {
                 "label": label,
                 "text": "no image" if missing else signed(value, 1),
-                "length": length,
+                "length": 0.0 if missing else length,
                 "for": value > 0,
                 "full": abs(value) > _TERM_FULL,
             }
@@ -565,25 +662,35 @@ def _terms(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     return terms
 
 
-def _chances(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _chances(row: Mapping[str, Any], prefix: str = "p_") -> list[dict[str, Any]]:
+    """Probability of each class; empty where there is none at all."""
+    values = {name: cell_number(row.get(f"{prefix}{name}")) for name in CLASS_NAMES}
+    if prefix != "p_" and not any(math.isfinite(value) for value in values.values()):
+        return []
     return [
         {
             "class": name,
-            "label": label,
-            "text": chance(row.get(f"p_{name}")),
-            "width": 100.0 * min(max(cell_number(row.get(f"p_{name}")), 0.0), 1.0)
-            if math.isfinite(cell_number(row.get(f"p_{name}")))
-            else 0.0,
+            "label": CLASS_NAMES[name],
+            "text": chance(value),
+            "width": 100.0 * min(max(value, 0.0), 1.0) if math.isfinite(value) else 0.0,
         }
-        for name, label in CLASS_NAMES.items()
+        for name, value in values.items()
     ]
 
 
 def _stamps(images: ImageSet | None, index: int | None) -> list[dict[str, Any]]:
+    """Each band's picture, all of them on one stretch in units of the band's own noise."""
     if images is None or index is None:
         return []
     planes = images.images[index]
-    return [{"band": band, "uri": grey_stamp(planes[k])} for k, band in enumerate(images.bands)]
+    top = common_top(planes)
+    return [
+        {"band": band, "uri": grey_stamp(planes[k], top)} for k, band in enumerate(images.bands)
+    ]
+
+
+def _white(images: ImageSet | None, index: int) -> str:
+    return "" if images is None else number(common_top(images.images[index]), 2)
 
 
 def _rgb(images: ImageSet | None, index: int | None) -> str | None:
@@ -592,8 +699,18 @@ def _rgb(images: ImageSet | None, index: int | None) -> str | None:
     return colour_stamp(images.images[index], images.bands)
 
 
+def _finding(images: ImageSet | None, index: int | None, *, oriented: bool) -> Markup | None:
+    if images is None or index is None:
+        return None
+    return finding_chart(images.images[index], images.pixel_scale_arcsec, oriented=oriented)
+
+
 def _photometry(
-    row: Mapping[str, Any], bands: Mapping[str, float], models: Mapping[str, np.ndarray]
+    row: Mapping[str, Any],
+    bands: Mapping[str, float],
+    models: Mapping[str, np.ndarray],
+    spectra: Mapping[str, Curve],
+    passbands: Mapping[str, Curve],
 ) -> Photometry:
     def column(prefix: str) -> np.ndarray:
         return np.array([cell_number(row.get(f"{prefix}_{band}")) for band in bands])
@@ -606,6 +723,8 @@ def _photometry(
         column("flux_err_ujy"),
         detected,
         models,
+        spectra,
+        passbands,
     )
 
 
@@ -623,6 +742,7 @@ def _fits(row: Mapping[str, Any]) -> list[dict[str, str]]:
                     "chi2": fixed(chi2, 1),
                     "bic": fixed(bic, 1),
                     "p": chance(p),
+                    "combined": chance(row.get(f"combined_p_{name}")),
                 }
             )
     return lines
@@ -635,12 +755,5 @@ def _evidence(row: Mapping[str, Any], bands: Iterable[str]) -> list[dict[str, st
         for band in bands
         for part in ("flux_ujy", "flux_err_ujy", "mag_ab", "mag_err", "detected")
     }
-    shown |= {f"{part}_{name}" for name in CLASS_NAMES for part in ("chi2", "bic", "p")}
-    shown |= {"reason", "id", "rank"}
-    lines = []
-    for name, value in row.items():
-        if name not in shown:
-            is_number = isinstance(value, float | np.floating)
-            text = number(value, 5) if is_number else _text(value) or "–"
-            lines.append({"name": name, "value": text, "unit": unit_of(name)})
-    return lines
+    shown |= {f"{part}_{name}" for name in CLASS_NAMES for part in ("chi2", "bic")}
+    return other_columns(row, shown | {"reason", "id"})

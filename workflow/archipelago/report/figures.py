@@ -18,6 +18,8 @@ _LOG = logging.getLogger(__name__)
 
 #: Largest figure that is put into the page [bytes]; there it takes a third more.
 MAX_BYTES = 150_000
+#: All figures of the page together [bytes]: a page of 100 cards stays below 20 MB.
+MAX_TOTAL_BYTES = 6_000_000
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def posterior_figures(folders: Sequence[str | Path], ids: Iterable[int]) -> dict
     ----------
     folders : of the shards, with a folder per object, as `archipelago.sed.posterior_figures`
         writes them.
-    ids : objects.
+    ids : objects, those first whose figures are to be in the page before others.
 
     Raises
     ------
@@ -49,6 +51,7 @@ def posterior_figures(folders: Sequence[str | Path], ids: Iterable[int]) -> dict
         If a figure cannot be read.
     """
     found = {}
+    left = MAX_TOTAL_BYTES
     for object_id in ids:
         for shard in map(Path, folders):
             path = shard / str(int(object_id)) / "sed.svg"
@@ -57,13 +60,15 @@ def posterior_figures(folders: Sequence[str | Path], ids: Iterable[int]) -> dict
             with reading("a figure of the posteriors", path):
                 drawing = path.read_bytes()
             place = f"{shard.parent.name}/{shard.name}/{path.parent.name}"
-            found[int(object_id)] = Figure(place, _uri(drawing, path))
+            uri = _uri(drawing, path, left)
+            found[int(object_id)] = Figure(place, uri)
+            left -= 0 if uri is None else len(drawing)
             break
     return found
 
 
-def _uri(drawing: bytes, path: Path) -> str | None:
-    if len(drawing) > MAX_BYTES:
+def _uri(drawing: bytes, path: Path, left: int) -> str | None:
+    if len(drawing) > min(MAX_BYTES, left):
         _LOG.warning("%s has %d bytes: left out of the page", path, len(drawing))
         return None
     return "data:image/svg+xml;base64," + base64.b64encode(drawing).decode("ascii")

@@ -1,9 +1,12 @@
-"""The report: one HTML file that opens offline."""
+"""The report: one HTML file that opens offline.
+
+Its map, list and search run on the objects inside the page (`archipelago.report.objects`);
+its scripts are those that its content security policy names by their hashes
+(`archipelago.report.scripts`).
+"""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import importlib.metadata
 import math
 import platform
@@ -20,9 +23,18 @@ from markupsafe import Markup
 
 from archipelago.base.images import ImageSet
 from archipelago.report import charts, content
+from archipelago.report.costs import cost_rows
+from archipelago.report.evidence import glossary
 from archipelago.report.figures import Figure
+from archipelago.report.flow import flow_chart
+from archipelago.report.objects import embed, to_json
+from archipelago.report.scripts import bokeh_scripts, own_script, script_policy
+from archipelago.report.selection import selection_panels
+from archipelago.report.stability import stability_panel
 
 _TEMPLATES = Path(__file__).with_name("templates")
+#: Rows of the list that stand in the page as text.
+_ROWS_WITHOUT_SCRIPT = 50
 #: Packages whose versions the report states, where they are installed.
 PACKAGES = (
     "archipelago-survey",
@@ -30,6 +42,7 @@ PACKAGES = (
     "numpy",
     "pandas",
     "astropy",
+    "bokeh",
     "pyvo",
     "scipy",
     "torch",
@@ -71,7 +84,12 @@ class ReportData:
     figures : id to the figures of its posteriors.
     recall : measured against a truth.
     n_cards : unknown candidates with a card.
-    n_listed : unknown candidates in the list.
+    n_listed : first objects of the ranking that the list holds.
+    about : column of ``candidates`` to a sentence on it.
+    spectra : id to class to wavelengths [um] and fluxes [uJy] of the best models that have some.
+    passbands : band to wavelengths [um] and transmission, its peak 1.
+    benchmarks : of `archipelago.report.costs.read_benchmarks`; None: not known.
+    completeness, lensed_fraction : results of the injections; None: nothing was injected.
     """
 
     run: str
@@ -96,7 +114,13 @@ class ReportData:
     stability: pd.DataFrame | None = None
     agreement: pd.DataFrame | None = None
     n_cards: int = 50
-    n_listed: int = 200
+    n_listed: int = 5000
+    about: Mapping[str, str] = field(default_factory=dict)
+    spectra: content.Spectra = field(default_factory=dict)
+    passbands: Mapping[str, charts.Curve] = field(default_factory=dict)
+    benchmarks: pd.DataFrame | None = None
+    completeness: pd.DataFrame | None = None
+    lensed_fraction: pd.DataFrame | None = None
 
 
 def render_report(data: ReportData) -> str:
@@ -112,45 +136,86 @@ def render_report(data: ReportData) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = (_TEMPLATES / "script.js").read_text(encoding="utf-8")
-    style = (_TEMPLATES / "style.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = "\n".join(
+        (_TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "cards.css")
+    )
+    values = context(data)
+    # BokehJS is left out where there is nothing to draw.
+    scripts = [*(bokeh_scripts() if values["has_plot"] else ()), own_script()]
     return environment.get_template("report.html.j2").render(
-        # Ours, not data: the template must not escape them.
-        script=Markup(script),
+        # Ours, or made safe for where they stand: the template must not escape them.
+        scripts=[Markup(script) for script in scripts],
+        script_policy=Markup(script_policy(scripts)),
         style=Markup(style),
-        script_hash=digest,
-        **context(data),
+        **values,
     )
 
 
 def context(data: ReportData) -> dict[str, Any]:
     """Return what the template needs, section by section."""
     carded = content.shortlist(data.candidates, data.n_cards)
-    listed = content.shortlist(data.candidates, max(data.n_listed, data.n_cards))
     places = charts.BAND_UM | dict(data.wavelength_um)
     bands = {band: places.get(band, math.nan) for band in data.bands}
-    cards = content.cards(carded, data.images, bands, data.models, data.posteriors, data.figures)
+    cards = content.cards(
+        carded,
+        data.images,
+        bands,
+        data.models,
+        data.posteriors,
+        data.figures,
+        spectra=data.spectra,
+        passbands=data.passbands,
+        about=data.about,
+        oriented=_oriented(data.config),
+    )
+    gpus = _get(data.config, "learning", "devices_per_seed")
+    costs = cost_rows(data.benchmarks, {"train": int(gpus)} if gpus else None)
+    summary = _summary(data, cards)
     ids = {int(i) for i in carded["id"]}
     points = _points(data.candidates, ids)
+    objects, sprite = embed(
+        data.candidates,
+        data.bands,
+        run=data.run,
+        carded=sorted(ids),
+        n_listed=data.n_listed,
+        maps=data.maps,
+        images=data.images,
+        about=data.about,
+    )
+    losses = content.losses_by_reason(data.losses)
     return {
         "run": data.run,
-        "summary": _summary(data, cards),
+        "summary": summary,
         "searched": _searched(data),
         "left_out": list(data.left_out.items()),
         "steps": content.cut_flow(data.cutflow),
-        "losses": content.losses_by_reason(data.losses),
+        "stream": flow_chart(
+            data.cutflow,
+            data.losses,
+            [("more probably a quasar, not known before", summary["n_likely"])],
+        ),
+        "losses": losses,
+        "most_lost": sorted(losses, key=lambda loss: -loss["count"])[:4],
         "n_losses": f"{len(data.losses):,}",
         "tiles": content.tiles(data.catalogue),
         "sky": charts.sky_chart(points),
-        "maps": _maps(data.maps, points),
-        "n_map_shown": charts.MAX_POINTS,
+        "maps": bool(data.maps),
+        "no_map": _why_no_map(data),
+        "has_plot": bool(objects["views"]),
+        # JSON without a character that could be markup.
+        "data": Markup(to_json(objects)),
+        "sprite": sprite,
         "islands": content.island_rows(
             data.enrichment, data.candidates, charts.N_ISLAND_COLOURS, data.stability
         ),
         "agreement": content.agreement_words(data.agreement),
         "retrieval": content.retrieval_rows(data.retrieval),
-        "rows": content.table_rows(listed, data.images, ids),
+        # Readable without a script; with one, the list takes their place.
+        "rows": content.table_rows(
+            data.candidates.nsmallest(_ROWS_WITHOUT_SCRIPT, "rank"), None, ids
+        ),
+        "ranked_by": _ranked_by(data.candidates),
         "cards": cards,
         "top": [card for card in cards if not card["is_known"]][:4],
         "recall": content.recall_rows(data.recall),
@@ -162,7 +227,12 @@ def context(data: ReportData) -> dict[str, Any]:
         )
         if data.config
         else "",
-        "image_note": _image_note(data.images),
+        "image_note": _image_note(data.images, _oriented(data.config)),
+        "spent": costs["spent"] if costs else [],
+        "costs": costs,
+        "selection": selection_panels(data.completeness, data.lensed_fraction),
+        "stability": stability_panel(carded),
+        "glossary": glossary(map(str, data.candidates.columns), data.about),
     }
 
 
@@ -179,12 +249,9 @@ def versions() -> list[tuple[str, str]]:
 
 def _summary(data: ReportData, cards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     table = data.candidates
-    wanted = (
-        table["p_quasar"].fillna(0) + table["p_lensed"].fillna(0)
-        if {"p_quasar", "p_lensed"} <= set(table.columns)
-        else pd.Series(0.0, index=table.index)
-    )
+    wanted = chance_wanted(table).fillna(0.0)
     unknown = ~table["is_known"].astype(bool)
+    likely = int((unknown & (wanted > 0.5)).sum())
     start = int(data.cutflow["rows_in"].iloc[0]) if len(data.cutflow) else len(table)
     return {
         "start": f"{start:,}",
@@ -194,7 +261,8 @@ def _summary(data: ReportData, cards: Sequence[Mapping[str, Any]]) -> dict[str, 
         "on_islands": f"{int((table['island'] >= 0).sum()):,}",
         "known": f"{int((~unknown).sum()):,}",
         "known_sky": f"{len(data.known):,}",
-        "likely": f"{int((unknown & (wanted > 0.5)).sum()):,}",
+        "likely": f"{likely:,}",
+        "n_likely": likely,
         "cards": len(cards),
         "unknown_cards": sum(not card["is_known"] for card in cards),
         "tiles": table["tile"].nunique() if "tile" in table.columns else 0,
@@ -239,22 +307,33 @@ def _points(candidates: pd.DataFrame, carded: set[int]) -> pd.DataFrame:
     points = candidates[columns].copy()
     points["is_known"] = points["is_known"].astype(bool)
     points["is_card"] = points["id"].isin(carded)
-    points["p"] = math.nan
-    if {"p_quasar", "p_lensed"} <= set(candidates.columns):
-        points["p"] = candidates["p_quasar"].astype(float) + candidates["p_lensed"].astype(float)
+    points["p"] = chance_wanted(candidates)
     return points
 
 
-def _maps(maps: Mapping[str, pd.DataFrame], points: pd.DataFrame) -> list[dict[str, Any]]:
-    """The first map large, the others small."""
-    drawn = []
-    for k, (label, places) in enumerate(maps.items()):
-        joined = points.merge(places[["id", "x", "y"]], on="id", how="inner")
-        small = k > 0
-        chart = charts.map_chart(joined, size=360 if small else 560, small=small)
-        if chart is not None:
-            drawn.append({"label": label, "chart": chart, "n": f"{len(joined):,}"})
-    return drawn
+def chance_wanted(table: pd.DataFrame) -> pd.Series:
+    """Probability of a quasar, lensed or not: by all evidence, else by photometry; else NaN."""
+    for start in ("combined_p_", "p_"):
+        names = [f"{start}quasar", f"{start}lensed"]
+        if set(names) <= set(table.columns):
+            return table[names[0]].astype(float) + table[names[1]].astype(float)
+    return pd.Series(math.nan, index=table.index)
+
+
+def _why_no_map(data: ReportData) -> str:
+    reasons = [why for stage, why in data.left_out.items() if stage.startswith("images")]
+    if reasons:
+        return f"the search went without images ({reasons[0]})"
+    return "the search went without images" if data.images is None else "none was made"
+
+
+def _ranked_by(candidates: pd.DataFrame) -> str:
+    if "combined_p_quasar" in candidates.columns:
+        return "Ranked by the log-odds that all evidence together gives to a quasar, lensed or not."
+    return (
+        "Ranked by the log-odds that the photometry gives to a quasar, lensed or not, plus a "
+        "bounded term from the images."
+    )
 
 
 #: Columns of a training's history that are drawn, with what stands beside the axis and below.
@@ -317,14 +396,20 @@ def _lowest(history: pd.DataFrame) -> float:
     return float(losses.min()) if len(losses) else math.nan
 
 
-def _image_note(images: ImageSet | None) -> str:
+def _image_note(images: ImageSet | None, oriented: bool) -> str:
     if images is None or not images.images.size:
         return ""
     side = images.images.shape[-1]
     return (
         f"{side} × {side} px of {images.pixel_scale_arcsec:g}″, "
-        f"{side * images.pixel_scale_arcsec:.1f}″ a side, north up, east left"
+        f"{side * images.pixel_scale_arcsec:.1f}″ a side"
+        + (", north up, east left" if oriented else ", orientation not known")
     )
+
+
+def _oriented(config: Mapping[str, Any]) -> bool:
+    """Say whether north is up: in cutouts from a service. Nobody says so of one's own images."""
+    return _get(config, "images", "source") in (None, "service")
 
 
 def _plain(value: Any) -> Any:
