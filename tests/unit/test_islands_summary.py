@@ -24,6 +24,7 @@ SETTINGS: dict[str, Any] = {
     "consensus_threshold": 0.5,
     "k_neighbours": 3,
     "centre": True,
+    "weight_sed": 1.0,
 }
 PCA = {"method": "pca", "random_state": 1}
 
@@ -180,6 +181,47 @@ def test_spaces(space: str) -> None:
     )
     assert len(set(found[:30])) == len(set(found[30:50])) == len(set(found[50:])) == 1
     assert len(set(found)) == 3
+
+
+def test_photometry_beside_features_parts_what_looks_alike() -> None:
+    alike = groups((60,))
+    ids = np.arange(60)
+    sure = pd.DataFrame(
+        {
+            "id": ids,
+            "p_star": np.where(ids < 30, 0.999, 0.0),
+            "p_galaxy": 0.0005,
+            "p_quasar": np.where(ids < 30, 0.0, 0.999),
+            "p_lensed": 0.0005,
+        }
+    )
+    settings = {**HDBSCAN, "min_cluster_size": 10, "min_samples": 5}
+    beside = clusters.sed_coordinates(sure, ids, 0.3)
+    parted = clusters.seed_islands(alike, np.zeros((60, 2)), settings, None, beside)
+    assert set(parted[:30]).isdisjoint(parted[30:]) and parted.max() == 1
+    alone = clusters.seed_islands(alike, np.zeros((60, 2)), settings)
+    assert not set(alone[:30]).isdisjoint(alone[30:])
+    joined, _ = clusters.joined_islands(
+        [alike.astype(float)] * 2, np.array([alone] * 2), np.zeros((60, 2)), settings, beside
+    )
+    assert set(joined[:30]).isdisjoint(joined[30:]) and joined.max() == 1
+
+
+def test_coordinates_of_verdicts_are_bounded_and_those_without_stand_in_the_middle() -> None:
+    verdicts = pd.DataFrame(
+        {
+            "id": [5, 6],
+            "p_star": [1.0, np.nan],
+            "p_galaxy": [0.0, np.nan],
+            "p_quasar": [0.0, np.nan],
+            "p_lensed": [0.0, np.nan],
+        }
+    )
+    places = clusters.sed_coordinates(verdicts, np.array([7, 6, 5]), 0.5)
+    assert places is not None
+    np.testing.assert_allclose(places[:2], 0.5 * np.log(0.25))
+    np.testing.assert_allclose(places[2], [0.0, *[0.5 * np.log(1e-3)] * 3])
+    assert clusters.sed_coordinates(verdicts, np.array([5]), 0.0) is None
 
 
 def test_selection_of_leaves() -> None:

@@ -89,6 +89,9 @@ def test_the_report_tells_gain_and_island() -> None:
             "island_n": 9,
             "island_quasars": 9,
             "island_ordinary": 8,
+            "island_images_n": 5,
+            "island_images_quasars": 4,
+            "island_images_ordinary": 4,
         }
         for sky in (1, 2)
     ]
@@ -97,7 +100,9 @@ def test_the_report_tells_gain_and_island() -> None:
         "ordinary: 0.800 by images alone, 0.400 by the published network: 2.00 times, 0.67" in text
     )
     assert "lensed, joint over photometry alone: +0.050 (sd 0.000) over the SED" in text
-    assert "purity 18/18 = 1.00 (0.81-1.00), completeness 16/20 = 0.80" in text
+    assert "images and photometry, all skies: purity 18/18 = 1.00 (0.81-1.00), " in text
+    assert "completeness 16/20 = 0.80" in text
+    assert "main island of images alone, all skies: purity 8/10 = 0.80" in text
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -5,7 +5,12 @@ rule map:
     input:
         features=rules.features.output.features,
     output:
-        map=result("islands/seed-{seed}/map.parquet"),
+        map=report(
+            result("islands/seed-{seed}/map.parquet"),
+            caption="../report/map.rst",
+            category="Learning",
+            labels={"what": "map", "seed": "{seed}"},
+        ),
     log:
         log_of("map/seed-{seed}"),
     benchmark:
@@ -28,13 +33,19 @@ rule map:
 
 rule islands:
     input:
+        **SEARCH.islands_input,
         features=each_seed("learning/seed-{seed}/features.npz"),
         maps=each_seed("islands/seed-{seed}/map.parquet"),
         catalogue=rules.catalogue.output.catalogue,
         known=rules.known_quasars.output.table,
     output:
         islands=result("islands/islands.parquet"),
-        enrichment=result("islands/enrichment.csv"),
+        enrichment=report(
+            result("islands/enrichment.csv"),
+            caption="../report/islands.rst",
+            category="Learning",
+            labels={"what": "islands", "seed": "all"},
+        ),
         retrieval=result("islands/retrieval.csv"),
         stability=result("islands/stability.csv"),
         agreement=result("islands/agreement.csv"),
@@ -54,7 +65,12 @@ rule islands:
         seeds=CONFIG.learning.seeds,
         bands=CONFIG.photometry.bands,
         code=code("islands"),
-        follows=follows("map", "catalogue", "known_quasars"),
+        follows=follows(
+            "map",
+            "catalogue",
+            "known_quasars",
+            *(["sed"] if SEARCH.islands_input else []),
+        ),
     message:
         "Islands and their enrichment in known quasars"
     script:

@@ -8,7 +8,12 @@ rule train:
         images=rules.images.output.images,
     output:
         model=result("learning/seed-{seed}/model.pt"),
-        history=result("learning/seed-{seed}/history.csv"),
+        history=report(
+            result("learning/seed-{seed}/history.csv"),
+            caption="../report/history.rst",
+            category="Learning",
+            labels={"what": "training", "seed": "{seed}"},
+        ),
     log:
         log_of("train/seed-{seed}"),
     benchmark:

@@ -11,6 +11,7 @@ stability : per island: in how many seeds it is found, and how large
 agreement : per pair of seeds: adjusted Rand index of their islands
 """
 
+from archipelago.base.files import read_optional
 from archipelago.base.logs import log_to
 from archipelago.base.tables import read_table, write_csv, write_table
 from archipelago.islands.photometry_neighbours import ranks_beside_images
@@ -30,6 +31,7 @@ islands, enrichment = find_islands(
     settings,
     seeds=list(snakemake.params.seeds),
     match_radius_arcsec=float(snakemake.params.match_radius_arcsec),
+    verdicts=read_optional(snakemake.input.get("verdicts"), read_table),
 )
 photometry = ranks_beside_images(
     islands, catalogue, int(settings["k_neighbours"]), list(snakemake.params.bands)

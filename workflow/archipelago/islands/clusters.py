@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from archipelago.base.errors import ConfigError
 from archipelago.islands.maps import embed, has_content, principal_components
 
 _LOG = logging.getLogger(__name__)
+
+#: The classes of the SED stage whose probabilities stand beside features.
+_CHANCES = ("p_star", "p_galaxy", "p_quasar", "p_lensed")
+#: Probability below which a class is as good as excluded (assumed).
+_LEAST_CHANCE = 1e-3
 
 #: Different combinations of islands that are clustered with each other; more than
 #: these would need over 0.6 GB. The rarest of more are assigned afterwards.
@@ -24,6 +30,7 @@ def seed_islands(
     map_xy: NDArray[np.float64],
     settings: Mapping[str, Any],
     content: NDArray[np.bool_] | None = None,
+    beside: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Return the island of each object for one seed, -1 for none, (n,).
 
@@ -37,6 +44,8 @@ def seed_islands(
         ``map``), n_components (of pca), n_neighbors and random_state (of umap5), selection
         (``eom``: excess of mass, few large islands; ``leaf``: the smallest ones of the tree).
     content : (n,) which rows have content; None: those that are not all zeros.
+    beside : (n, k) coordinates that stand beside the features, such as those of
+        `sed_coordinates`; None: none do. Not used in the space ``map``.
 
     Raises
     ------
@@ -50,6 +59,8 @@ def seed_islands(
     if content.sum() < max(smallest, 3):
         _LOG.info("%d objects with content are too few for an island", int(content.sum()))
         return islands
+    if beside is not None:
+        features = np.hstack([features, beside]).astype(np.float32)
     points = _in_space(features[content], map_xy[content], settings)
     if np.ptp(points, axis=0).max(initial=0.0) < 1e-9:
         _LOG.warning("all %d objects have the same features: one island", len(points))
@@ -98,6 +109,7 @@ def joined_islands(
     per_seed: NDArray[np.int64],
     map_xy: NDArray[np.float64],
     settings: Mapping[str, Any],
+    beside: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the islands of all seeds' features side by side, and how far seeds agree on them.
 
@@ -109,7 +121,7 @@ def joined_islands(
     units : per seed unit rows (n, d), NaN without content.
     per_seed : (n_seed, n) island of each seed alone, -1 for none; for the stability.
     map_xy : (n, 2) map coordinates, used in the space ``map`` only.
-    settings : of `seed_islands`.
+    settings, beside : of `seed_islands`.
 
     Returns
     -------
@@ -118,9 +130,36 @@ def joined_islands(
     joined = np.hstack(units) / np.sqrt(len(units))
     # Not by zeros: objects that are all the same are zeros once centred.
     content = np.isfinite(joined).all(axis=1)
-    islands = seed_islands(joined.astype(np.float32), map_xy, settings, content)
+    islands = seed_islands(joined.astype(np.float32), map_xy, settings, content, beside)
     islands = _by_size(islands, 1)
     return islands, _stability(per_seed, islands)
+
+
+def sed_coordinates(
+    verdicts: pd.DataFrame, ids: NDArray[np.int64], weight: float
+) -> NDArray[np.float64] | None:
+    """Return the photometry's verdict as coordinates to stand beside features of unit length.
+
+    ``weight`` x ln of the SED's probability of each class, of `_LEAST_CHANCE` at least: beyond
+    that it does not matter how sure the photometry is. Objects without a verdict stand in the
+    middle: equal probabilities.
+
+    Parameters
+    ----------
+    verdicts : columns id, p_star, p_galaxy, p_quasar, p_lensed; ids that are absent have none.
+    ids : (n,) objects.
+    weight : distance per nat; 0 for none.
+
+    Returns
+    -------
+    (n, 4) coordinates; None where the weight is 0.
+    """
+    if weight == 0:
+        return None
+    chances = verdicts.set_index("id")[list(_CHANCES)].reindex(ids).to_numpy(dtype=float)
+    judged = np.isfinite(chances).all(axis=1, keepdims=True)
+    chances = np.where(judged, chances, 1.0 / len(_CHANCES))
+    return np.asarray(weight * np.log(np.maximum(chances, _LEAST_CHANCE)))
 
 
 def consensus_islands(

@@ -16,6 +16,7 @@ from archipelago.islands.clusters import (
     agreement_of_seeds,
     consensus_islands,
     joined_islands,
+    sed_coordinates,
     seed_islands,
 )
 from archipelago.islands.enrichment import enrichment
@@ -60,6 +61,7 @@ def find_islands(
     *,
     seeds: Sequence[int],
     match_radius_arcsec: float,
+    verdicts: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Find islands, their enrichment, and each object's similarity to the known quasars.
 
@@ -74,9 +76,10 @@ def find_islands(
     catalogue : columns id, ra_deg, dec_deg; every id of the features once.
     known : columns name, ra_deg, dec_deg, redshift.
     settings : hdbscan (see `seed_islands`), consensus, consensus_threshold, k_neighbours,
-        centre.
+        centre, weight_sed (see `sed_coordinates`; counts where there are verdicts).
     seeds : of the features and maps, in their order.
     match_radius_arcsec : largest distance of an object from a known quasar that it is.
+    verdicts : of the SED stage, see `sed_coordinates`; None: islands of the features alone.
 
     Returns
     -------
@@ -111,15 +114,19 @@ def find_islands(
     if not len(rows_known):
         _LOG.warning("no known quasar is among the objects: no similarity, and enrichments are 1")
 
+    weight = float(settings["weight_sed"])
+    beside = None if verdicts is None else sed_coordinates(verdicts, ids, weight)
     per_seed = np.array(
         [
-            seed_islands(values, place, settings["hdbscan"])
+            seed_islands(values, place, settings["hdbscan"], has_content(values), beside)
             for values, place in zip(vectors, places, strict=True)
         ]
     ).reshape(len(seeds), len(ids))
     k = int(settings["k_neighbours"])
     units = [unit_rows(values, centre=bool(settings["centre"])) for values in vectors]
-    table["island"], table["island_stability"] = one_answer(units, per_seed, places[0], settings)
+    table["island"], table["island_stability"] = one_answer(
+        units, per_seed, places[0], settings, beside
+    )
     similarities = [known_similarity(unit, rows_known) for unit in units]
     table["similarity_known"], table["similarity_known_std"] = average_over_seeds(
         np.array([one.of_objects(k) for one in similarities])
@@ -145,6 +152,7 @@ def one_answer(
     per_seed: NDArray[np.int64],
     map_xy: NDArray[np.float64],
     settings: Mapping[str, Any],
+    beside: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the islands of all seeds together, and their stability, (n,) each.
 
@@ -155,6 +163,7 @@ def one_answer(
     map_xy : (n, 2) map of the first seed.
     settings : consensus (``joined``: `joined_islands`, ``co_association``:
         `consensus_islands`), consensus_threshold, hdbscan.
+    beside : (n, k) coordinates that stand beside the features of all seeds, or None.
 
     Raises
     ------
@@ -162,7 +171,7 @@ def one_answer(
         If the consensus is unknown.
     """
     if settings["consensus"] == "joined":
-        return joined_islands(units, per_seed, map_xy, settings["hdbscan"])
+        return joined_islands(units, per_seed, map_xy, settings["hdbscan"], beside)
     if settings["consensus"] == "co_association":
         return consensus_islands(
             per_seed,

@@ -7,6 +7,7 @@ from the generator it is given and from nothing else.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -18,6 +19,11 @@ from archipelago.learning.settings import LearningSettings
 
 #: Full width at half maximum over standard deviation of a Gaussian.
 _FWHM_TO_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+
+#: Least length of the noise that is drawn once, where drawing is slow: 32 MB in single precision.
+_NOISE_STOCK = 2**23
+#: Images whose views are made at once, so that they stay in a processor's cache.
+_CHUNK = 64
 
 #: Makes one random view (n, band, crop, crop) of images (n, band, y, x).
 Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -148,18 +154,23 @@ def affine_view(
     """
     n, _, height, width = images.shape
     check_size(height, width, crop_px)
-    # Pixel coordinates of the output, from the centre; then back to the input:
-    # input = F R^-1 (output - shift), with F the flip in x.
-    axis = torch.arange(crop_px, device=images.device, dtype=images.dtype) - (crop_px - 1) / 2
-    # Where height - crop_px is odd, `central_crop` lies half a pixel up and left.
-    x = (axis - 0.5 * ((width - crop_px) % 2))[None, None, :] - shift_x_px[:, None, None]
-    y = (axis - 0.5 * ((height - crop_px) % 2))[None, :, None] - shift_y_px[:, None, None]
-    cosine, sine = torch.cos(angle_rad)[:, None, None], torch.sin(angle_rad)[:, None, None]
-    sign = torch.where(flip, -1.0, 1.0).to(images.dtype)[:, None, None]
-    from_x = sign * (cosine * x + sine * y)
-    from_y = -sine * x + cosine * y
+    # From the output's pixels to the input's, both from the centre:
+    # input = F R^-1 (output - shift), with F the flip in x. Where height - crop_px is odd,
+    # `central_crop` lies half a pixel up and left.
+    moved_x = shift_x_px + 0.5 * ((width - crop_px) % 2)
+    moved_y = shift_y_px + 0.5 * ((height - crop_px) % 2)
+    cosine, sine = torch.cos(angle_rad), torch.sin(angle_rad)
+    sign = torch.where(flip, -1.0, 1.0).to(images.dtype)
+    to_x = sign * torch.stack((cosine, sine, -cosine * moved_x - sine * moved_y))
+    to_y = torch.stack((-sine, cosine, sine * moved_x - cosine * moved_y))
     # With align_corners=False the pixel centre at distance d from the middle is 2 d / side.
-    grid = torch.stack((2.0 * from_x / width, 2.0 * from_y / height), dim=-1)
+    to_input = torch.stack((to_x * (2.0 / width), to_y * (2.0 / height)), dim=-1)
+    axis = torch.arange(crop_px, device=images.device, dtype=images.dtype) - (crop_px - 1) / 2
+    output = torch.stack((axis.repeat(crop_px), axis.repeat_interleave(crop_px)), dim=0)
+    output = torch.cat((output, torch.ones_like(output[:1])))
+    # One matrix product for all images: (2 n, 3) by (3, pixels).
+    grid = to_input.permute(1, 2, 0).reshape(2 * n, 3) @ output
+    grid = grid.view(n, 2, crop_px, crop_px).permute(0, 2, 3, 1)
     return functional.grid_sample(
         images, grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )
@@ -195,22 +206,19 @@ def blur(images: torch.Tensor, sigma_px: torch.Tensor) -> torch.Tensor:
     images : (n, band, y, x).
     sigma_px : (n,) standard deviations; 0 leaves an image as it is.
     """
-    n, bands, height, width = images.shape
-    along_x = _blur_weights(width, sigma_px)
-    along_y = along_x if height == width else _blur_weights(height, sigma_px)
-    # All bands of an image in one product per axis, each over the last axis.
-    rows = images.reshape(n, bands * height, width).bmm(along_x.transpose(1, 2))
-    columns = rows.view(n, bands, height, width).transpose(2, 3).reshape(n, bands * width, height)
-    done = columns.bmm(along_y.transpose(1, 2)).view(n, bands, width, height)
-    return done.transpose(2, 3)
+    along_x = _blur_weights(images.shape[-1], sigma_px)
+    along_y = _blur_weights(images.shape[-2], sigma_px)
+    # All bands of an image in one product over x.
+    rows = images.flatten(1, 2).bmm(along_x.transpose(1, 2)).view(images.shape)
+    return along_y[:, None] @ rows
 
 
 def _blur_weights(side: int, sigma_px: torch.Tensor) -> torch.Tensor:
     """Return what each pixel (second) gives to each (first) along an axis, (n, side, side)."""
-    offset = torch.arange(side, device=sigma_px.device, dtype=sigma_px.dtype)
-    distance2 = (offset[:, None] - offset[None, :]).square()
+    distance = torch.arange(side, device=sigma_px.device)
     # A width of 0 gives exp(-huge) = 0 beside the diagonal's exp(0) = 1.
-    weight = torch.exp(-0.5 * distance2 / sigma_px.clamp_min(1e-3).square()[:, None, None])
+    at = -0.5 * (distance / sigma_px.clamp_min(1e-3)[:, None]).square()
+    weight = torch.exp(at)[:, (distance[:, None] - distance[None, :]).abs()]
     # Columns sum to 1: the light of each input pixel is shared out completely.
     return weight / weight.sum(dim=1, keepdim=True)
 
@@ -238,9 +246,34 @@ def add_noise(
     """
     factor = sigma[:, None, None, None]
     total = torch.sqrt(1.0 + factor.square())
-    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     added = factor if removed is None else torch.where(removed, total, factor)
+    noise = white_noise(images, generator)
     return noise.mul_(noise_px * added).add_(images).div_(total)
+
+
+def white_noise(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return Gaussian noise of unit variance, of the images' shape, type and device.
+
+    Processors draw such numbers one by one, slower than they convolve. There an image gets a
+    stretch of numbers drawn once, from a random place and with a random sign: two images in a
+    thousand share part of theirs with another given one.
+    """
+    if images.device.type != "cpu":
+        return torch.randn(
+            images.shape, generator=generator, device=images.device, dtype=images.dtype
+        )
+    n, size = len(images), images[0].numel() if len(images) else 0
+    stock = _noise_stock(max(_NOISE_STOCK, 16 * size), images.dtype)
+    start = torch.randint(0, 2 * (len(stock) - size), (n,), generator=generator)
+    noise = stock.unfold(0, size, 1)[start // 2] if size else images.new_empty(0, size)
+    sign = (1 - 2 * (start % 2)).to(images.dtype)
+    return noise.mul_(sign[:, None]).view(images.shape)
+
+
+@functools.cache
+def _noise_stock(length: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return the numbers that `white_noise` takes stretches of, (length,), always the same."""
+    return torch.randn(length, generator=torch.Generator().manual_seed(1), dtype=dtype)
 
 
 def add_sky(
@@ -331,23 +364,27 @@ def physics_view(
     flip = _coin(n, generator, images)
     shift_x = _uniform(n, -shift_max_px, shift_max_px, generator, images)
     shift_y = _uniform(n, -shift_max_px, shift_max_px, generator, images)
-    view = affine_view(images, angle, flip, shift_x, shift_y, crop_px)
-    if blur_fwhm_max_px > 0:
-        fwhm_px = _uniform(n, 0.0, blur_fwhm_max_px, generator, images)
-        view = blur(view, fwhm_px / _FWHM_TO_SIGMA)
-    if noise_px is None:
-        return view
-    removed = None
-    if mask_radius_min_px > 0:
-        view, removed = without_neighbours(
-            view, shift_x, shift_y, generator, radius_min_px=mask_radius_min_px
-        )
-    if noise_max_sigma > 0 or removed is not None:
-        sigma = _uniform(n, 0.0, noise_max_sigma, generator, images)
-        view = add_noise(view, sigma, generator, noise_px=noise_px, removed=removed)
-    if sky_offset_max_sigma > 0:
-        view = add_sky(view, sky_offset_max_sigma, generator, noise_px=noise_px)
-    return view
+    fwhm_px = _uniform(n, 0.0, blur_fwhm_max_px, generator, images)
+    sigma = _uniform(n, 0.0, noise_max_sigma, generator, images)
+    chunk = _CHUNK if images.device.type == "cpu" else max(n, 1)
+    views = images.new_empty(n, images.shape[1], crop_px, crop_px)
+    for some in torch.arange(n).split(chunk):
+        part = slice(int(some[0]), int(some[-1]) + 1)
+        moved = shift_x[part], shift_y[part]
+        view = affine_view(images[part], angle[part], flip[part], *moved, crop_px)
+        if blur_fwhm_max_px > 0:
+            view = blur(view, fwhm_px[part] / _FWHM_TO_SIGMA)
+        removed = None
+        if noise_px is not None and mask_radius_min_px > 0:
+            view, removed = without_neighbours(
+                view, *moved, generator, radius_min_px=mask_radius_min_px
+            )
+        if noise_px is not None and (noise_max_sigma > 0 or removed is not None):
+            view = add_noise(view, sigma[part], generator, noise_px=noise_px, removed=removed)
+        if noise_px is not None and sky_offset_max_sigma > 0:
+            view = add_sky(view, sky_offset_max_sigma, generator, noise_px=noise_px)
+        views[part] = view
+    return views
 
 
 def upright_views(images: torch.Tensor, n_views: int) -> list[torch.Tensor]:

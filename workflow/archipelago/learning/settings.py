@@ -37,7 +37,7 @@ class LearningSettings:
     sky_offset_max_sigma: float = 0.3
     blur_fwhm_max_arcsec: float = 0.5
     mask_radius_min_arcsec: float = 2.6
-    channels: tuple[int, ...] = (32, 64, 256)
+    channels: tuple[int, ...] = (96, 192, 384)
     kernels_px: tuple[int, ...] = (5, 3, 3)
     head: tuple[int, ...] = (128, 128)
     method: str = "nt_xent"

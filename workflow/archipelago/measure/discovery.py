@@ -38,9 +38,9 @@ from archipelago.base.images import ImageSet, load_images, save_images
 from archipelago.candidates.terms import image_log_ratio
 from archipelago.config.model import Config
 from archipelago.demosky.sky import build_sky
-from archipelago.islands.clusters import seed_islands
+from archipelago.islands.clusters import sed_coordinates, seed_islands
 from archipelago.islands.enrichment import binomial_interval
-from archipelago.islands.maps import make_map
+from archipelago.islands.maps import has_content, make_map
 from archipelago.islands.photometry_neighbours import photometry_similarity
 from archipelago.islands.similarity import average_over_seeds, known_similarity, unit_rows
 from archipelago.islands.summary import one_answer
@@ -71,6 +71,9 @@ _PUBLISHED: dict[str, dict[str, Any]] = {
 }
 #: Places at the top of a list that two sets of seeds are compared in.
 N_TOP = 20
+#: Share of the images' log ratio that is added to the SED's log-odds in the joint score of two
+#: terms; the candidates' own ranking weighs more evidence (`archipelago.measure.ranking`).
+JOINT_WEIGHT = 0.5
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -224,28 +227,31 @@ def evidence(
 
 
 def main_island(
-    sky: DemoSky, features: Sequence[NDArray[np.float32]], config: Config
+    sky: DemoSky, features: Sequence[NDArray[np.float32]], config: Config, weight_sed: float
 ) -> dict[str, float]:
-    """Return what the island with the most known quasars holds.
+    """Return what the island with the most known quasars holds: objects, quasars, ordinary ones.
 
     Purity: quasars of any kind among its objects. Completeness: the share of all ordinary
-    quasars, known or not, that lie on it.
+    quasars, known or not, that lie on it. With ``weight_sed`` 0 islands are those of images alone.
     """
     settings = config.islands.plain()
     place = make_map(sky.images.ids, features[0], {**settings["map"], "method": "pca"})
     xy = place[["x", "y"]].to_numpy()
-    each = np.array([seed_islands(one, xy, settings["hdbscan"]) for one in features])
+    beside = sed_coordinates(sky.objects, sky.images.ids, weight_sed)
+    each = np.array(
+        [seed_islands(one, xy, settings["hdbscan"], has_content(one), beside) for one in features]
+    )
     units = [unit_rows(one, centre=settings["centre"]) for one in features]
-    label, _ = one_answer(units, each, xy, settings)
+    label, _ = one_answer(units, each, xy, settings, beside)
     on = label[sky.known]
     if not (on >= 0).any():
-        return {"island_n": 0, "island_quasars": 0, "island_ordinary": 0}
+        return {"n": 0, "quasars": 0, "ordinary": 0}
     members = label == np.bincount(on[on >= 0]).argmax()
     quasars = sky.objects["true_is_quasar"].to_numpy(dtype=bool)
     return {
-        "island_n": int(members.sum()),
-        "island_quasars": int((members & quasars).sum()),
-        "island_ordinary": int((members & sky.kind("quasar")).sum()),
+        "n": int(members.sum()),
+        "quasars": int((members & quasars).sum()),
+        "ordinary": int((members & sky.kind("quasar")).sum()),
     }
 
 
@@ -288,7 +294,9 @@ def measure_sky(
         note("similarity", score, score)
         note("images", plain, lensed)
         _photometry(sky, plain, lensed, config, note)
-        row.update(main_island(sky, features, config))
+        for name, weight in (("island", config.islands.weight_sed), ("island_images", 0.0)):
+            found = main_island(sky, features, config, weight)
+            row.update({f"{name}_{what}": number for what, number in found.items()})
     if len(tops) == 2:
         for name in tops[0]:
             row[f"same_{name}"] = len(np.intersect1d(tops[0][name], tops[1][name]))
@@ -305,7 +313,7 @@ def _learning(config: Config) -> LearningSettings:
 
 def joint(sky: DemoSky, plain: Floats, lensed: Floats, weight: float) -> Floats:
     """Return the log-odds of photometry plus ``weight`` x those of images, (n,) [nats]."""
-    return np.asarray(_sed_log_odds(sky) + weight * image_log_ratio(plain, lensed))
+    return np.asarray(_sed_log_odds(sky) + weight * np.nan_to_num(image_log_ratio(plain, lensed)))
 
 
 def _sed_log_odds(sky: DemoSky) -> Floats:
@@ -318,7 +326,7 @@ def _tops(
     """Return the first objects, not known, of each list."""
     scores = {
         "images": image_log_ratio(plain, lensed),
-        "joint": joint(sky, plain, lensed, config.candidates.weight_images),
+        "joint": joint(sky, plain, lensed, JOINT_WEIGHT),
     }
     return {
         name: sky.images.ids[
@@ -335,7 +343,7 @@ def _photometry(sky: DemoSky, plain: Floats, lensed: Floats, config: Config, not
     note("flux_ratios", nearest, nearest)
     sed = _sed_log_odds(sky)
     note("sed", sed, sed)
-    both = joint(sky, plain, lensed, config.candidates.weight_images)
+    both = joint(sky, plain, lensed, JOINT_WEIGHT)
     note("joint", both, both)
 
 
@@ -367,16 +375,17 @@ def report(table: pd.DataFrame) -> str:
             f"{name}, joint over photometry alone: {gain.mean():+.3f} (sd {gain.std():.3f}) over "
             f"the SED, {over.mean():+.3f} (sd {over.std():.3f}) over flux ratios"
         )
-    lines.append(_islands(table))
+    lines += [_islands(table, "island"), _islands(table, "island_images")]
     return "\n".join(lines)
 
 
-def _islands(table: pd.DataFrame) -> str:
-    n, quasars = int(table["island_n"].sum()), int(table["island_quasars"].sum())
-    ordinary, every = int(table["island_ordinary"].sum()), int(table["n_all_ordinary"].sum())
+def _islands(table: pd.DataFrame, name: str) -> str:
+    n, quasars = int(table[f"{name}_n"].sum()), int(table[f"{name}_quasars"].sum())
+    ordinary, every = int(table[f"{name}_ordinary"].sum()), int(table["n_all_ordinary"].sum())
+    what = "images alone" if name.endswith("images") else "images and photometry"
     purity, complete = binomial_interval(quasars, n), binomial_interval(ordinary, every)
     return (
-        f"main island, all skies: purity {quasars}/{n} = {quasars / max(n, 1):.2f} "
+        f"main island of {what}, all skies: purity {quasars}/{n} = {quasars / max(n, 1):.2f} "
         f"({purity[0]:.2f}-{purity[1]:.2f}), completeness {ordinary}/{every} = "
         f"{ordinary / max(every, 1):.2f} ({complete[0]:.2f}-{complete[1]:.2f}), 95 %"
     )
