@@ -11,8 +11,10 @@ TRUTH := .demo/truth$(SKY).csv
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# Files of tests in as many processes as there are cores, with one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadgroup
 
-.PHONY: help env truth demo half measure-sed test unit cluster lint format schema bench-dag bench-sed bench-resources bench-access bench-similar bench-fields bench-learning bench-discovery bench-ablation clean
+.PHONY: help env truth demo half measure-sed test unit cluster lint format schema bench-dag bench-sed bench-resources bench-access bench-similar bench-fields bench-learning bench-discovery bench-report screenshots bench-ranking bench-lenses calibration bench-ablation bench-injections clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -79,6 +81,13 @@ bench-fields: $(INSTALLED)  ## whether extended and compact sources of real FIEL
 bench-similar: $(INSTALLED)  ## time of "more like this" at three sizes, its growth, and what the index misses
 	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.similar
 
+OBJECTS ?= 1500,20000
+bench-report: $(INSTALLED)  ## seconds to write and to open the report of OBJECTS with 100 cards, and its size
+	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.report --sizes $(OBJECTS)
+
+screenshots: $(INSTALLED)  ## pictures of the demo's report, light and dark, into docs/images (needs Chromium; make demo first)
+	@$(BIN)/python -m archipelago.measure.screenshots results/demo$(SKY)/report.html --out docs/images
+
 bench-learning: $(INSTALLED)  ## speed and memory of the training, beside the usual way and the products' peak
 	@OMP_NUM_THREADS=$(CORES) $(BIN)/python -m archipelago.measure.learning_speed --threads $(CORES)
 
@@ -89,14 +98,30 @@ bench-discovery: $(INSTALLED)  ## what learning finds on SKIES whose truth is kn
 	@$(BIN)/python -m archipelago.measure.discovery --skies $(SKIES) --seeds $(NETWORKS) --processes $(CORES) \
 	    --out .demo/discovery.csv
 
+calibration: $(INSTALLED)  ## how the candidates' evidence is weighed, fitted to demo skies 201-206, into data/calibration.csv
+	@$(BIN)/python -m archipelago.measure.calibration --processes $(CORES)
+
+bench-ranking: $(INSTALLED)  ## unknown quasars among the first 30 of SKIES, and how far final probabilities are shares
+	@$(BIN)/python -m archipelago.measure.ranking --skies $(SKIES) --networks $(NETWORKS) --processes $(CORES) \
+	    --out .demo/ranking.csv
+
+bench-lenses: $(INSTALLED)  ## how well shapes in images alone tell lensed quasars from single ones, on SKIES
+	@$(BIN)/python -m archipelago.measure.lens_evidence $(SKIES) --processes $(CORES) --out .demo/lenses.csv
+
 bench-ablation: $(INSTALLED)  ## what each choice of the learning stage is worth, on skies that only choose
 	@$(BIN)/python -m archipelago.measure.ablation --skies 201,202 --processes $(CORES)
 
+# Skies that the completeness is checked on.
+INJECTION_SKIES ?= 301-303
+bench-injections: $(INSTALLED)  ## whether the completeness that injections predict is that of INJECTION_SKIES
+	@mkdir -p .demo
+	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.injections --skies $(INJECTION_SKIES) --out .demo/injections.csv
+
 test: lint unit $(INSTALLED)  ## every check and every test
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 unit: $(INSTALLED)  ## the fast tests alone
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 cluster: $(INSTALLED)  ## the tests on a real SLURM alone (as root; skipped, loudly, where there is none)
 	$(BIN)/pytest tests/cluster

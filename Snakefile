@@ -8,6 +8,10 @@ min_version("9.0")
 configfile: "config.yaml"
 
 
+# What `snakemake --report` shows beside the files that the rules mark for it.
+report: "workflow/report/search.rst"
+
+
 include: "workflow/rules/common.smk"
 
 
@@ -54,18 +58,34 @@ if SEARCH.recognises:
     include: "workflow/rules/recognise.smk"
 
 
+if SEARCH.has_lensing:
+
+    include: "workflow/rules/lensing.smk"
+
+
 if SEARCH.has_lephare:
 
     include: "workflow/rules/lephare.smk"
 
 
 include: "workflow/rules/candidates.smk"
+include: "workflow/rules/exports.smk"
 include: "workflow/rules/posteriors.smk"
 
 
 if SEARCH.has_published_fit:
 
     include: "workflow/rules/published_fit.smk"
+
+
+if SEARCH.has_injections:
+
+    include: "workflow/rules/injections.smk"
+
+
+if SEARCH.has_injections and SEARCH.has_images:
+
+    include: "workflow/rules/injected_features.smk"
 
 
 if SEARCH.has_truth:

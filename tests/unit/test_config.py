@@ -247,8 +247,15 @@ def search_of(raw: Mapping[str, Any]) -> Search:
 def test_a_survey_search(raw: dict[str, Any]) -> None:
     search = search_of(raw)
     assert search.origin == "survey"
-    assert search.targets == ["results/des_dr2/report.html"]
-    assert search.left_out == {"LePHARE": "lephare.data is not set"}
+    exports = ("candidates.vot", "finding_charts.pdf")
+    assert search.targets == [
+        "results/des_dr2/report.html",
+        *(f"results/des_dr2/exports/{name}" for name in exports),
+    ]
+    assert search.left_out == {
+        "LePHARE": "lephare.data is not set",
+        "injections": "injections.enabled is false",
+    }
     assert len(search.catalogue_input["losses"]) == 3 * len(search.tiles)
     assert len(search.report_input["posteriors"]) == 10
     assert search.report_input["figures"][3] == "results/des_dr2/posteriors/shard-3"

@@ -95,3 +95,21 @@ def test_simulated_quasars_need_the_passband_of_every_image() -> None:
     with pytest.raises(ConfigError, match="sed.passbands.u: is missing: quasars are simulated"):
         shipped_config(**changes)
     assert shipped_config(**changes, recognise={"n_simulated": 0}).images.bands[-1] == "u"
+
+
+def test_lens_evidence_needs_simulated_quasars_and_can_be_left_out() -> None:
+    def search(**changes: Any) -> Search:
+        return Search.of(shipped_config(**changes), REPOSITORY)
+
+    whole = search()
+    assert whole.has_lensing and "lens_evidence" in whole.evidence_rules
+    assert whole.candidates_input["lensing"] == "results/des_dr2/lensing/evidence.parquet"
+    for changes, why in (
+        ({"lensing": {"n_taught": 0}}, "lensing.n_taught is 0"),
+        ({"recognise": {"n_simulated": 0}}, "recognise.n_simulated is 0"),
+    ):
+        without = search(**changes)
+        assert not without.has_lensing and "lens_evidence" not in without.evidence_rules
+        assert "lensing" not in without.candidates_input
+        assert without.left_out["lens evidence"] == why
+    assert "lens evidence" not in search(images={"source": "none"}).left_out

@@ -145,14 +145,20 @@ def test_the_floors_of_the_library_hold() -> None:
         "similar": {"base", "report"},
         "simulate": {"base", "cosmology", "sed"},
         "recognise": {"base", "simulate"},
+        "lensing": {"base", "simulate"},
         "sed": {"base", "passbands", "cosmology"},
         "candidates": {"base", "known"},
-        "report": {"base", "sed", "candidates"},
+        "injections": {
+            *("base", "candidates", "lensing", "photometry", "recognise", "sed", "simulate"),
+        },
+        "exports": {"base"},
+        "report": {"base", "candidates", "passbands", "sed"},
         "demosky": {"base", "passbands", "cosmology", "tiles", "photometry"},
         "measure": {
             *("base", "config", "needs", "passbands", "photometry", "provenance"),
             *("sed", "survey", "demosky", "tiles", "own", "learning", "islands"),
-            *("similar", "simulate", "recognise", "candidates"),
+            *("similar", "simulate", "recognise", "lensing", "candidates", "report"),
+            "injections",
         },
     }
     library = REPOSITORY / "workflow" / "archipelago"

@@ -65,7 +65,8 @@ def expected_jobs(checkout: Checkout, overlay: str | None = None) -> dict[str, i
     jobs |= dict.fromkeys(("train", "features", "simulated_features", "map"), len(seeds))
     once = ("known_quasars", "catalogue", "images", "losses", "islands", "templates", "sed")
     once += ("simulate", "recognise")
-    jobs |= dict.fromkeys((*once, "candidates", "report", "all"), 1)
+    once += ("candidates", "exports", "finding_charts")
+    jobs |= dict.fromkeys((*once, "report", "all"), 1)
     return jobs | {"posteriors": shards}
 
 
@@ -153,6 +154,8 @@ TARGETS = {
     "sed": SED,
     "recognise": RECOGNISE - {"map", "islands"},
     "candidates": CANDIDATES,
+    "exports": {*CANDIDATES, "exports"},
+    "finding_charts": {*CANDIDATES, "finding_charts"},
     "report": {*CANDIDATES, "losses", "posteriors", "recall", "report"},
 }
 

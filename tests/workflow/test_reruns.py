@@ -12,9 +12,11 @@ from workflow_checkout import SMALL, Checkout, planned_rules
 pytestmark = pytest.mark.slow
 
 REPORT = {"report", "all"}
-RANK = {"candidates", "posteriors", "recall", *REPORT}
-SED = {"sed", *RANK}
+EXPORTS = {"exports", "finding_charts", "all"}
+RANK = {"candidates", "posteriors", "recall", *EXPORTS, *REPORT}
 ISLANDS = {"islands", *RANK}
+# What photometry says stands beside the features where islands are sought.
+SED = {"sed", *ISLANDS}
 RECOGNISE = {"recognise", *RANK}
 SIMULATE = {"simulate", "simulated_features", *RECOGNISE}
 LEARNING = {"train", "features", "map", "simulated_features", *RECOGNISE, *ISLANDS}
@@ -40,15 +42,19 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "islands.map.random_state": (2, {"map", *ISLANDS}),
     "islands.k_neighbours": (2, ISLANDS),
     "islands.hdbscan.min_cluster_size": (9, ISLANDS),
+    "islands.weight_sed": (0.2, ISLANDS),
     "recognise.seed": (2, SIMULATE),
     "recognise.n_components": (20, RECOGNISE),
     "sed.models.galaxy.av_mag": ([0.0, 1.1], {"templates", *SED, *SIMULATE}),
     "sed.passbands.g": ("sdss_g0", {"templates", *SED, *SIMULATE}),
     "sed.fit.priors.lens.redshift_mean": (0.9, {*SED, *SIMULATE}),
     "sed.fit.floor_fraction.star": (0.004, SED),
-    "candidates.weight_island": (0.4, RANK),
+    "candidates.quasar_rate_factor": (0.4, RANK),
     "posteriors.draws": (400, {"posteriors", *REPORT}),
     "report.candidates": (9, REPORT),
+    "known_objects.match_radius_arcsec": (1.5, RANK),
+    "exports.candidates": (9, EXPORTS),
+    "exports.chart_band": ("i", {"finding_charts", "all"}),
     "truth.top": ([10, 20], {"recall", *REPORT}),
     "similar.n": (9, set()),
     "target": ("10.5,-3", set()),
@@ -67,7 +73,7 @@ def test_a_change_re_runs_its_users_alone(finished: Checkout, path: str) -> None
 
 
 def test_setting_it_back_re_runs_nothing(finished: Checkout) -> None:
-    change = nested("candidates.weight_island", 0.4)
+    change = nested("candidates.quasar_rate_factor", 0.4)
     assert planned_rules(finished.snakemake("-n", change=change))
     assert planned_rules(finished.snakemake("-n")) == {}
 
@@ -139,7 +145,7 @@ def test_a_change_of_a_query_re_runs_the_query(finished: Checkout) -> None:
     [
         ("tiles/*/photometry.parquet", "photometry.detection_sigma", 2.5, PHOTOMETRY),
         ("learning/*/model.pt", "learning.temperature", 0.2, LEARNING),
-        ("candidates.parquet", "candidates.weight_island", 0.4, RANK),
+        ("candidates.parquet", "candidates.quasar_rate_factor", 0.4, RANK),
     ],
 )
 def test_a_change_is_not_forgotten_when_its_first_rule_failed(

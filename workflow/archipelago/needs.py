@@ -107,7 +107,7 @@ NEEDS: dict[str, Needs] = {
     "images": Needs(250, 2.2, 10, 0.05),
     # Per epoch; the paper's network takes five times as long as config.yaml's.
     "train": Needs(850, 4, 25, 0.03),
-    "features": Needs(500, 2.5, 15, 0.1),
+    "features": Needs(560, 2.5, 15, 0.1),
     "map": Needs(620, 20, 25, 1.0),
     "islands": Needs(620, 24, 25, 1.0),
     # Some 600 MB are for the components, which 20,000 objects at most tell.
@@ -121,11 +121,23 @@ NEEDS: dict[str, Needs] = {
     "simulated_features": Needs(600, 1.5, 15, 0.1),
     # Per seed.
     "recognise": Needs(1200, 0, 25, 0.8, minutes_per_work=5),
+    # Per simulated object measured; the sample's are in proportion to the input.
+    "lens_evidence": Needs(1500, 0, 25, 0.3, minutes_per_work=0.02),
     "candidates": Needs(260, 30, 10, 2.0),
+    "exports": Needs(210, 16, 10, 0.5),
+    # Per chart.
+    "finding_charts": Needs(360, 1.5, 10, 0.1, minutes_per_work=0.05, left_on_disk=("images",)),
     # Per object; what was sampled of an object is kept for the next attempt.
     "posteriors": Needs(900, 2.5, 25, 0, minutes_per_work=90),
     "published_fit": Needs(1700, 3, 25, 0, minutes_per_work=10),
     "lephare": Needs(250, 90, 25, 5.0),
     "recall": Needs(230, 3.5, 10, 0.1),
-    "report": Needs(320, 4, 25, 0.1, left_on_disk=("images",)),
+    # Per object injected.
+    "inject": Needs(1500, 3, 15, 0, minutes_per_work=0.01, left_on_disk=("images",)),
+    "injected_features": Needs(600, 1.5, 15, 0.1),
+    "injected_sed": Needs(900, 10, 25, 5.0),
+    # Per seed.
+    "injected_rank": Needs(1500, 3, 25, 0.8, minutes_per_work=10),
+    "completeness": Needs(300, 10, 10, 1.0),
+    "report": Needs(450, 4, 25, 0.1, left_on_disk=("images",)),
 }

@@ -33,7 +33,12 @@ rule losses:
         **SEARCH.losses_input,
     output:
         losses=result("losses.csv"),
-        cutflow=result("cutflow.csv"),
+        cutflow=report(
+            result("cutflow.csv"),
+            caption="../report/cutflow.rst",
+            category="Search",
+            labels={"what": "objects left after each step"},
+        ),
     log:
         log_of("losses"),
     benchmark:

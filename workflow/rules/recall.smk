@@ -8,7 +8,12 @@ rule recall:
         losses=rules.losses.output.losses,
         truth=source_file(CONFIG.truth.file),
     output:
-        table=result("recall.csv"),
+        table=report(
+            result("recall.csv"),
+            caption="../report/recall.rst",
+            category="What is missed",
+            labels={"what": "recall against the truth"},
+        ),
         text=result("recall.txt"),
     log:
         log_of("recall"),

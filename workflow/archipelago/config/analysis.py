@@ -141,6 +141,12 @@ class Islands(Section):
 
     map: Map = key("the 2-D map of each seed")
     hdbscan: Hdbscan = key("clusters of each seed")
+    weight_sed: float = key(
+        "distance per nat of the SED's class probabilities, which stand beside features of "
+        "length 1 where islands are sought; 0: images alone",
+        ge=0,
+        le=100,
+    )
     consensus: Literal["joined", "co_association"] = key(
         "joined: islands of all seeds' features side by side; co_association: objects that most "
         "seeds put on one island"
@@ -165,6 +171,18 @@ class Recognise(Section):
     n_components: int = key(
         "principal components of each seed's features that are compared", ge=1, le=1024
     )
+
+
+class Lensing(Section):
+    """Shapes in the images that tell lensed quasars from single ones."""
+
+    n_taught: int = key(
+        "simulated objects of each kind that lens_log_odds is learnt from; 0: left out",
+        1000,
+        ge=0,
+        le=1_000_000,
+    )
+    seed: int = key("of the classifiers and of their folds", 1, ge=0, le=2**31 - 1)
 
 
 class Span(Section):
@@ -399,21 +417,14 @@ class Sed(Section):
 
 
 class Candidates(Section):
-    """One rank from a sum of log odds."""
+    """One probability per class, and one rank, from all evidence."""
 
-    weight_sed: float = key("factor on the log odds from photometry", ge=0, le=10)
-    weight_similarity: float = key(
-        "factor on the log ratio from similarity to known quasars", ge=0, le=10
+    calibration: str = key("table of how the evidence is weighed", min_length=1)
+    quasar_rate_factor: float = key(
+        "factor on the odds of quasar or lensed quasar against the rest", gt=0, le=1e6
     )
-    weight_island: float = key(
-        "factor on the log ratio from known quasars on the island", ge=0, le=10
-    )
-    weight_images: float = key(
-        "factor on the log ratio from likeness to simulated quasars", ge=0, le=10
-    )
-    max_learning: float = key("most that images add or take away", unit="nats", ge=0, le=50)
-    prior_known: float = key(
-        "weight of the prior that images say nothing", unit="known quasars", gt=0, le=1000
+    lensed_rate_factor: float = key(
+        "factor on the odds of lensed quasar against quasar", gt=0, le=1e6
     )
 
 
@@ -498,17 +509,89 @@ class PublishedFit(Section):
     seed: int = key("of everything random", ge=0, le=2**31 - 1)
 
 
+class InjectionAxes(Section):
+    """Range of each axis of the injected quasars."""
+
+    quasar_mag: list[AbsoluteMagnitude] = key(
+        "of all images together", unit="AB mag", min_length=2, max_length=2
+    )
+    redshift: list[Redshift] = key("of the quasars", min_length=2, max_length=2)
+    lens_mag: list[AbsoluteMagnitude] = key(
+        "of the lens galaxies", unit="AB mag", min_length=2, max_length=2
+    )
+    lens_redshift: list[Redshift] = key("of the lens galaxies", min_length=2, max_length=2)
+    separation_arcsec: list[Annotated[float, Field(gt=0, le=20)]] = key(
+        "largest distance of two images", unit="arcsec", min_length=2, max_length=2
+    )
+    magnification: list[Annotated[float, Field(ge=1, le=1000)]] = key(
+        "of all images together", min_length=2, max_length=2
+    )
+
+    @model_validator(mode="after")
+    def _ascending(self) -> InjectionAxes:
+        for name in type(self).model_fields:
+            low, high = getattr(self, name)
+            if high <= low:
+                raise ValueError(f"{name}: the second value must be above the first")
+        return self
+
+
+class Injections(Section):
+    """Quasars painted into the run's cutouts, and which of them the search finds."""
+
+    enabled: bool = key("whether it is done")
+    n_quasars: int = key("ordinary quasars injected", ge=0, le=10_000_000)
+    n_lensed: int = key("lensed quasars injected", ge=0, le=10_000_000)
+    shards: int = key("jobs that they are shared among", ge=1, le=10_000)
+    seed: int = key("of everything random in them", ge=0, le=2**31 - 1)
+    band: Identifier = key("band that the magnitudes of the axes are of")
+    axes: InjectionAxes = key("range of each axis, evenly filled")
+    aperture_diameter_arcsec: float = key(
+        "of the catalogue's photometry, measured in cutouts", unit="arcsec", gt=0, le=60
+    )
+    beam_arcsec: ByName[Annotated[float, Field(gt=0, le=120)]] = key(
+        "band without images: radius within which light counts", unit="arcsec"
+    )
+    other_loss: Fraction = key("share lost to what the query asks beside the measured values")
+    bins: int = key("per axis, in the table of completeness", ge=1, le=100)
+    first: list[Annotated[int, Field(ge=1, le=10**9)]] = key(
+        "lengths of the list at which completeness is stated", min_length=1
+    )
+    probability: Annotated[float, Field(gt=0, lt=1)] = key(
+        "combined probability at which completeness is stated"
+    )
+
+
 class Report(Section):
     """The report."""
 
     candidates: int = key("unknown candidates with a card", ge=0, le=1000)
-    listed: int = key("unknown candidates in the list", ge=0, le=5000)
+    listed: int = key("first objects of the ranking that the list holds", ge=0, le=20000)
 
     @model_validator(mode="after")
     def _list_holds_cards(self) -> Report:
         if self.listed < self.candidates:
             raise ValueError("listed must be at least candidates")
         return self
+
+
+class Exports(Section):
+    """Files of the candidates for other programs and for the telescope."""
+
+    candidates: int = key(
+        "candidates in the observing list, the regions and the finding charts", 50, ge=0, le=5000
+    )
+    known: bool = key("whether quasars known before are among them", False)
+    bands: list[Identifier] | None = key(
+        "bands whose magnitudes the observing list and the charts give; null: photometry.bands",
+        None,
+        min_length=1,
+    )
+    chart_band: Identifier | None = key(
+        "band of the large image of a finding chart, one of images.bands; null: for each object "
+        "the one that shows it best",
+        None,
+    )
 
 
 class Similar(Section):

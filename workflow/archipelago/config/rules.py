@@ -43,6 +43,8 @@ def check_across(sections: Mapping[str, Any], folder: Path | None) -> list[Broke
         (("survey", "photometry", "images"), _band_names),
         (("images", "sed", "recognise"), _images_have_passbands),
         (("posteriors",), _shards),
+        (("injections", "photometry", "sed"), _injection_bands),
+        (("exports", "photometry", "images"), _bands_of_exports),
         (("sed", "lephare"), _star_templates),
         (("learning",), _a_model_per_seed),
     ):
@@ -160,6 +162,49 @@ def _band_names(survey: Any, photometry: Any, images: Any) -> Iterator[Broken]:
             yield "photometry.bands", repr(band), f"{other!r} differs from it by case alone"
 
 
+def _bands_of_exports(exports: Any, photometry: Any, images: Any) -> Iterator[Broken]:
+    for band in exports.bands or []:
+        if band not in photometry.bands:
+            yield (
+                "exports.bands",
+                repr(band),
+                f"not in photometry.bands ({', '.join(photometry.bands)})",
+            )
+    band = exports.chart_band
+    if band is not None and images.source != "none" and band not in images.bands:
+        yield (
+            "exports.chart_band",
+            repr(band),
+            f"not in images.bands ({', '.join(images.bands)})",
+        )
+
+
+def _injection_bands(injections: Any, photometry: Any, sed: Any) -> Iterator[Broken]:
+    if not injections.enabled:
+        return
+    if injections.band not in photometry.bands:
+        yield (
+            "injections.band",
+            repr(injections.band),
+            f"not in photometry.bands ({', '.join(photometry.bands)})",
+        )
+    most = injections.n_quasars + injections.n_lensed
+    if injections.shards > max(most, 1):
+        yield (
+            "injections.shards",
+            repr(injections.shards),
+            f"at most the number of injected objects ({most})",
+        )
+    grid = sed.models.quasar.redshift
+    low, high = (grid.min, grid.max) if hasattr(grid, "min") else (min(grid), max(grid))
+    if injections.axes.redshift[1] < low or injections.axes.redshift[0] > high:
+        yield (
+            "injections.axes.redshift",
+            repr(injections.axes.redshift),
+            f"sed.models.quasar.redshift has templates from {low} to {high} alone",
+        )
+
+
 def _shards(posteriors: Any) -> Iterator[Broken]:
     if posteriors.shards > max(posteriors.shortlist, 1):
         yield (
@@ -201,6 +246,8 @@ def _files(sections: Mapping[str, Any], folder: Path) -> Iterator[Broken]:
             wanted.append(("known_quasars.query", known.query))
         elif known.source == "file":
             wanted.append(("known_quasars.file", known.file))
+    if "known_objects" in sections:
+        wanted += [("known_objects.files", name) for name in sections["known_objects"].files]
     if own_catalogue:
         wanted.append(("catalogue.file", own_catalogue))
     if images is not None and images.source == "file":
@@ -211,7 +258,12 @@ def _files(sections: Mapping[str, Any], folder: Path) -> Iterator[Broken]:
         wanted += [("learning.model", name) for name in names]
     if own_images:
         wanted += [(f"images.fields.{band}", path) for band, path in own_images.items()]
-    for name, file_key in (("sed", "dwarf_colours"), ("truth", "file"), ("lephare", "data")):
+    for name, file_key in (
+        ("sed", "dwarf_colours"),
+        ("candidates", "calibration"),
+        ("truth", "file"),
+        ("lephare", "data"),
+    ):
         if name in sections:
             wanted.append((f"{name}.{file_key}", getattr(sections[name], file_key)))
     for key, path in wanted:

@@ -13,6 +13,8 @@ from archipelago.tiles import Tile, footprint_tiles
 
 #: The one tile of objects that were detected in a user's own images.
 FIELDS_TILE = "fields"
+#: Results of the injections, within their folder.
+INJECTION_RESULTS = ("injected.parquet", "completeness.csv", "lensed_fraction.csv")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Search:
         rules = ["sed", "known_quasars"]
         rules += ["islands"] if self.has_images else []
         rules += ["recognise"] if self.recognises else []
+        rules += ["lens_evidence"] if self.has_lensing else []
         return [*rules, "lephare"] if self.has_lephare else rules
 
     @property
@@ -78,6 +81,11 @@ class Search:
     def recognises(self) -> bool:
         """Whether images are compared with those of simulated quasars."""
         return self.has_images and self.config.recognise.n_simulated > 0
+
+    @property
+    def has_lensing(self) -> bool:
+        """Whether shapes in the images are measured and compared with those of lensed quasars."""
+        return self.recognises and self.config.lensing.n_taught > 0
 
     @property
     def cutouts_from_service(self) -> bool:
@@ -109,6 +117,11 @@ class Search:
         return self.config.lephare.data is not None
 
     @property
+    def has_injections(self) -> bool:
+        """Whether quasars are injected."""
+        return self.config.injections.enabled
+
+    @property
     def has_published_fit(self) -> bool:
         """Whether some objects get the published fit."""
         return bool(self.config.published_fit.shortlist or self.config.published_fit.ids)
@@ -128,8 +141,13 @@ class Search:
             left["training"] = "learning.model is set"
         if self.has_images and not self.recognises:
             left["simulated quasars"] = "recognise.n_simulated is 0"
+            left["lens evidence"] = "recognise.n_simulated is 0"
+        elif self.recognises and not self.has_lensing:
+            left["lens evidence"] = "lensing.n_taught is 0"
         if not self.has_lephare:
             left["LePHARE"] = "lephare.data is not set"
+        if not self.has_injections:
+            left["injections"] = "injections.enabled is false"
         return left
 
     def resolve(self, path: str) -> Path:
@@ -159,7 +177,12 @@ class Search:
     @cached_property
     def targets(self) -> list[str]:
         """Results of a whole search."""
-        targets = [self.path("report.html")]
+        targets = [
+            self.path("report.html"),
+            *(self.path(f"exports/{name}") for name in ("candidates.vot", "finding_charts.pdf")),
+        ]
+        if self.has_injections:
+            targets += [self.path(f"injections/{name}") for name in INJECTION_RESULTS]
         if self.has_published_fit:
             targets.append(self.path("published_fit.parquet"))
         return [*targets, self.path("recall.txt")] if self.has_truth else targets
@@ -220,9 +243,63 @@ class Search:
             wanted["enrichment"] = self.path("islands/enrichment.csv")
         if self.recognises:
             wanted["evidence"] = self.path("recognise/evidence.parquet")
+        if self.has_lensing:
+            wanted["lensing"] = self.path("lensing/evidence.parquet")
         if self.has_lephare:
             wanted["lephare"] = self.path("sed/lephare.parquet")
         return wanted
+
+    @property
+    def finding_charts_input(self) -> dict[str, str]:
+        """Input of the rule `finding_charts`: the candidates, and cutouts where there are any."""
+        wanted = {"candidates": self.path("candidates.parquet")}
+        return wanted | ({"images": self.path("images.npz")} if self.has_images else {})
+
+    @property
+    def inject_input(self) -> dict[str, str | list[str]]:
+        """Input of the rule `inject`: what injected objects are painted into and measured like."""
+        wanted: dict[str, str | list[str]] = {
+            "catalogue": self.path("catalogue.parquet"),
+            "templates": self.path("sed/templates.npz"),
+        }
+        if self.origin == "survey":
+            wanted["query"] = str(self.resolve(self.config.survey.query))
+            for name in ("sources.parquet", "matched.parquet", "losses_match.csv"):
+                wanted[name.partition(".")[0]] = self.each_tile(name)
+        if self.has_images:
+            wanted["images"] = self.path("images.npz")
+        return wanted
+
+    @property
+    def injected_rank_input(self) -> dict[str, str | list[str]]:
+        """Input of the rule `injected_rank`; ``{shard}`` stays a wildcard."""
+        shard = "injections/shard-{shard}"
+        wanted: dict[str, str | list[str]] = {
+            "verdicts": self.path(f"{shard}/verdicts.parquet"),
+            "candidates": self.path("candidates.parquet"),
+            "calibration": str(self.resolve(self.config.candidates.calibration)),
+        }
+        if self.has_images:
+            wanted["injected"] = self.path(f"{shard}/images.npz")
+            wanted["injected_features"] = self.each_seed_of(f"{shard}/seed-{{seed}}.npz")
+            wanted["features"] = self.each_seed("learning/seed-{seed}/features.npz")
+        if self.recognises:
+            wanted["images"] = self.path("images.npz")
+            wanted["simulated"] = self.path("recognise/simulated.npz")
+            wanted["kinds"] = self.path("recognise/simulated.parquet")
+            wanted["simulated_features"] = self.each_seed("learning/seed-{seed}/simulated.npz")
+        return wanted
+
+    def each_seed_of(self, name: str) -> list[str]:
+        """Path of the same result of every seed; of the wildcards only ``{seed}`` is filled in."""
+        return [self.path(name.replace("{seed}", str(k))) for k in self.config.learning.seeds]
+
+    @property
+    def islands_input(self) -> dict[str, str]:
+        """Input of the rule `islands` besides images: verdicts that stand beside features."""
+        if not self.config.islands.weight_sed:
+            return {}
+        return {"verdicts": self.path("sed/verdicts.parquet")}
 
     @property
     def similar_folder(self) -> str:
@@ -256,6 +333,9 @@ class Search:
             wanted["maps"] = self.each_seed("islands/seed-{seed}/map.parquet")
         if self.trains:
             wanted["histories"] = self.each_seed("learning/seed-{seed}/history.csv")
+        if self.has_injections:
+            for name in ("completeness", "lensed_fraction"):
+                wanted[name] = self.path(f"injections/{name}.csv")
         if self.has_truth:
             wanted["recall"] = self.path("recall.csv")
         return wanted

@@ -217,6 +217,25 @@ class KnownQuasars(Section):
         return self
 
 
+class KnownObjects(Section):
+    """Lists of known objects of any kind: candidates among them are marked, and stay."""
+
+    files: list[Annotated[str, Field(min_length=1)]] = key(
+        "CSV, VOTable, ECSV, FITS or Parquet with main_id or name, ra, dec (degrees, or "
+        "sexagesimal text) and perhaps otype",
+        default_factory=list,
+    )
+    match_radius_arcsec: float = key(
+        "largest distance from a candidate", 2.0, unit="arcsec", gt=0, le=60
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> KnownObjects:
+        if len(set(self.files)) != len(self.files):
+            raise ValueError("a file may be listed once")
+        return self
+
+
 class OwnCatalogue(Section):
     """A catalogue of one's own, in place of query and match."""
 

@@ -468,21 +468,79 @@ def recognise_case(run: Run) -> Case:
     )
 
 
+def lens_evidence_case(run: Run) -> Case:
+    """Return the case of the rule lens_evidence, taught with a quarter of what config.yaml has."""
+    taught = run.config.lensing.n_taught // 4
+    return Case(
+        "lens_evidence",
+        {
+            "images": run.file("images.npz"),
+            "simulated": run.file("recognise/simulated.npz"),
+            "table": run.file("recognise/simulated.parquet"),
+        },
+        {"evidence": "evidence.parquet"},
+        {"n_taught": taught, "seed": run.config.lensing.seed},
+        run.n_objects,
+        work=2 * taught,
+    )
+
+
 def candidates_case(run: Run) -> Case:
     """Return the case of the rule candidates."""
     return Case(
         "candidates",
-        _evidence(run),
+        _evidence(run) | {"calibration": run.given(run.config.candidates.calibration)},
         {
             "parquet": "candidates.parquet",
             "ecsv": "candidates.ecsv",
             "csv": "candidates.csv",
         },
         {
-            "candidates": run.config.candidates.plain(),
+            "candidates": run.config.candidates.plain(without={"calibration"}),
             "match_radius_arcsec": run.config.known_quasars.match_radius_arcsec,
+            "listed_radius_arcsec": run.config.known_objects.match_radius_arcsec,
         },
         run.n_objects,
+    )
+
+
+def exports_case(run: Run) -> Case:
+    """Return the case of the rule exports."""
+    return Case(
+        "exports",
+        {"candidates": run.file("candidates.parquet")},
+        {
+            "votable": "candidates.vot",
+            "regions": "candidates.reg",
+            "observing_csv": "observing_list.csv",
+            "observing_text": "observing_list.txt",
+        },
+        {
+            "run": run.config.run,
+            "candidates": run.defaults.exports.candidates,
+            "known": False,
+            "bands": run.config.photometry.bands,
+        },
+        run.n_objects,
+    )
+
+
+def finding_charts_case(run: Run) -> Case:
+    """Return the case of the rule finding_charts, with as many charts as config.yaml has."""
+    return Case(
+        "finding_charts",
+        {"candidates": run.file("candidates.parquet"), "images": run.file("images.npz")},
+        {"pdf": "finding_charts.pdf"},
+        {
+            "run": run.config.run,
+            "candidates": run.defaults.exports.candidates,
+            "known": False,
+            "bands": run.config.photometry.bands,
+            "chart_band": None,
+            "oriented": True,
+        },
+        run.n_objects,
+        work=run.defaults.exports.candidates,
     )
 
 
@@ -604,6 +662,7 @@ def report_case(run: Run) -> Case:
                 }
             ),
             "bands": config.photometry.bands,
+            "passbands": config.sed.passbands,
             "left_out": {},
         },
         run.n_objects,
@@ -628,7 +687,10 @@ ONCE: dict[str, Callable[[Run], Case]] = {
     "simulate": simulate_case,
     "simulated_features": simulated_features_case,
     "recognise": recognise_case,
+    "lens_evidence": lens_evidence_case,
     "candidates": candidates_case,
+    "exports": exports_case,
+    "finding_charts": finding_charts_case,
     "posteriors": posteriors_case,
     "published_fit": published_case,
     "recall": recall_case,
