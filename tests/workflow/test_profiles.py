@@ -64,7 +64,7 @@ def expected_jobs(checkout: Checkout, overlay: str | None = None) -> dict[str, i
     jobs = dict.fromkeys(("select", "match", "photometry", "cutouts"), len(tiles))
     jobs |= dict.fromkeys(("train", "features", "simulated_features", "map"), len(seeds))
     once = ("known_quasars", "catalogue", "images", "losses", "islands", "templates", "sed")
-    once += ("simulate", "recognise")
+    once += ("simulate", "recognise", "lens_evidence")
     once += ("candidates", "exports", "finding_charts")
     jobs |= dict.fromkeys((*once, "report", "all"), 1)
     return jobs | {"posteriors": shards}
@@ -142,17 +142,19 @@ def test_a_preset_without_its_files_says_which(
 
 CATALOGUE = {"select", "match", "photometry", "catalogue"}
 IMAGES = {*CATALOGUE, "cutouts", "images"}
-ISLANDS = {*IMAGES, "known_quasars", "train", "features", "map", "islands"}
+LEARNING = {*IMAGES, "known_quasars", "train", "features"}
 SED = {*CATALOGUE, "templates", "sed"}
-RECOGNISE = {*ISLANDS, "templates", "simulate", "simulated_features", "recognise"}
-CANDIDATES = {*RECOGNISE, *SED, "candidates"}
+# What photometry says stands beside the features where islands are sought.
+ISLANDS = {*LEARNING, *SED, "map", "islands"}
+RECOGNISE = {*LEARNING, "templates", "simulate", "simulated_features", "recognise"}
+CANDIDATES = {*RECOGNISE, *ISLANDS, "lens_evidence", "candidates"}
 TARGETS = {
     "catalogue": CATALOGUE,
     "images": IMAGES,
     "islands": ISLANDS,
     "similar_index": {*IMAGES, "train", "features", "similar_index"},
     "sed": SED,
-    "recognise": RECOGNISE - {"map", "islands"},
+    "recognise": RECOGNISE,
     "candidates": CANDIDATES,
     "exports": {*CANDIDATES, "exports"},
     "finding_charts": {*CANDIDATES, "finding_charts"},

@@ -12,15 +12,16 @@ from workflow_checkout import SMALL, Checkout, planned_rules
 pytestmark = pytest.mark.slow
 
 REPORT = {"report", "all"}
-EXPORTS = {"exports", "finding_charts", "all"}
-RANK = {"candidates", "posteriors", "recall", *EXPORTS, *REPORT}
+# The report tells what was exported.
+EXPORTS = {"exports", "finding_charts", *REPORT}
+RANK = {"candidates", "posteriors", "recall", *EXPORTS}
 ISLANDS = {"islands", *RANK}
 # What photometry says stands beside the features where islands are sought.
 SED = {"sed", *ISLANDS}
 RECOGNISE = {"recognise", *RANK}
-SIMULATE = {"simulate", "simulated_features", *RECOGNISE}
+SIMULATE = {"simulate", "simulated_features", "lens_evidence", *RECOGNISE}
 LEARNING = {"train", "features", "map", "simulated_features", *RECOGNISE, *ISLANDS}
-IMAGES = {"images", "losses", "simulate", *LEARNING}
+IMAGES = {"images", "losses", *SIMULATE, *LEARNING}
 PHOTOMETRY = {"photometry", "catalogue", "cutouts", "sed", *IMAGES}
 
 
@@ -54,7 +55,7 @@ CHANGES: dict[str, tuple[Any, set[str]]] = {
     "report.candidates": (9, REPORT),
     "known_objects.match_radius_arcsec": (1.5, RANK),
     "exports.candidates": (9, EXPORTS),
-    "exports.chart_band": ("i", {"finding_charts", "all"}),
+    "exports.chart_band": ("i", {"finding_charts", *REPORT}),
     "truth.top": ([10, 20], {"recall", *REPORT}),
     "similar.n": (9, set()),
     "target": ("10.5,-3", set()),
