@@ -59,6 +59,8 @@ def _templates(redshifts: tuple[float, ...] = (5.8, 6.2)) -> TemplateSet:
         {
             "redshift": np.array([0.5, 1.0], dtype=np.float32),
             "av_mag": np.zeros(2, dtype=np.float32),
+            "age_gyr": np.full(2, 3.0, dtype=np.float32),
+            "tau_gyr": np.full(2, 0.3, dtype=np.float32),
         },
     )
     cells = np.arange(2)
@@ -173,6 +175,40 @@ def test_fluxes_have_the_magnitudes_of_the_design() -> None:
     # Brighter quasars are rarer.
     plain = _truth("quasar").table
     assert np.corrcoef(plain["quasar_mag"], plain["ln_weight"])[0, 1] > 0.9
+
+
+def test_wide_pairs_behind_faint_galaxies_have_old_ones() -> None:
+    """An old galaxy has ten times the mass of a young one of its magnitude, and lenses wider."""
+    templates = _templates()
+    old, young = (np.array([[0.5, 1.0, 2.0]]) * light for light in (0.3, 3.0))
+    templates.classes["galaxy"] = ClassTemplates(
+        np.concatenate([old, young]).astype(np.float32),
+        {
+            name: np.array(values, dtype=np.float32)
+            for name, values in (
+                ("redshift", [0.5, 0.5]),
+                ("av_mag", [0.0, 0.0]),
+                ("age_gyr", [7.0, 0.1]),
+                ("tau_gyr", [0.3, 1.0]),
+            )
+        },
+    )
+
+    def share_of_old(separation_arcsec: float, lens_mag: float) -> float:
+        points = design.wanted(AXES, "lensed", 200, 1)
+        points = points.assign(separation_arcsec=separation_arcsec, lens_mag=lens_mag)
+        rng = np.random.default_rng(1)
+        row, redshift, number = design._lens_rows(
+            templates, FIT["priors"], 1, points, np.full(200, 6.2), rng
+        )
+        assert set(redshift) == {0.5} and np.isfinite(number).all()
+        return float((row == 0).mean())
+
+    assert share_of_old(2.0, 22.0) > 0.97
+    assert share_of_old(0.5, 18.5) < 0.5
+    share = np.exp(design._ln_kind(np.array([True, True, False]), np.zeros(3)))
+    np.testing.assert_allclose(share, [0.45, 0.45, 0.1])
+    np.testing.assert_allclose(np.exp(design._ln_kind(np.array([True]), np.zeros(1))), [1.0])
 
 
 def test_lensed_images_have_the_wanted_separation_and_nearly_the_magnification() -> None:

@@ -39,9 +39,13 @@ rule inject:
         catalogues=[partner.plain() for partner in CONFIG.match],
         own_bands={name: band.plain() for name, band in CONFIG.catalogue.bands.items()},
         fit=CONFIG.sed.fit.plain(without={"memory_mb", "device"}),
+        match_radius_arcsec=CONFIG.known_quasars.match_radius_arcsec,
         code=code("inject"),
         follows=follows(
-            "catalogue", "templates", *(["images"] if SEARCH.has_images else [])
+            "catalogue",
+            "templates",
+            "known_quasars",
+            *(["images"] if SEARCH.has_images else []),
         ),
     message:
         "Inject quasars, shard {wildcards.shard}"

@@ -261,6 +261,7 @@ class Search:
         wanted: dict[str, str | list[str]] = {
             "catalogue": self.path("catalogue.parquet"),
             "templates": self.path("sed/templates.npz"),
+            "known": self.path("known_quasars.parquet"),
         }
         if self.origin == "survey":
             wanted["query"] = str(self.resolve(self.config.survey.query))

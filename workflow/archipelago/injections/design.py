@@ -14,7 +14,7 @@ from scipy.special import logsumexp
 from scipy.stats import qmc
 
 from archipelago.base.errors import InputError
-from archipelago.sed.priors import LN_A_MIN, LN_A_STEP, lens_galaxy_prior, quasar_prior
+from archipelago.sed.priors import LN_A_MIN, LN_A_STEP, quasar_prior
 from archipelago.sed.templates import TemplateSet
 from archipelago.simulate.lenses import find_images
 from archipelago.simulate.objects import einstein_radius_arcsec
@@ -42,12 +42,19 @@ AXES: dict[str, tuple[str, ...]] = {
 _LIBRARY = 4_000
 #: The nearest in ln magnification, of which one is drawn.
 _NEAREST = 40
-#: Largest distance of a lens template's redshift from the wanted one, where there are any so near.
-_NEAR_REDSHIFT = 0.15
+#: Share of deflectors that are elliptical or lenticular: 80 % and 10 % of the lenses of Bolton et
+#: al. (2008, ApJ 682, 964), which were looked for around luminous red galaxies.
+_EARLY_SHARE = 0.9
+#: Least age of an early type's stars, in Gyr and in times of its star formation (assumed).
+_EARLY_AGE_GYR, _EARLY_AGE_TAU = 2.0, 5.0
 #: Scatter of a lensed image's flux (microlensing; assumed) [natural log].
 _FLICKER = 0.1
-#: Scatter of the separation at a lens's mass: twice that of its velocity dispersion [dex].
-_SEPARATION_DEX = 0.12
+#: Scatter of the separation at a lens's mass [dex]: 0.12 of twice the velocity dispersion's 0.06,
+#: 0.1 of what templates leave uncertain of the mass, 0.05 of the images' places (assumed).
+_SEPARATION_DEX = 0.17
+#: Mass in living stars and remnants over the mass formed: 0.6 for old stars (Bruzual & Charlot
+#: 2003, MNRAS 344, 1000; rounded) [dex].
+_LIVING_DEX = -0.22
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,9 @@ def draw(
     share = np.tile([1.0, 0.0, 0.0, 0.0], (n, 1))
     log_mass, angle = np.full(n, np.nan), np.zeros(n)
     if kind == "lensed" and n:
-        lens_row, lens_redshift = _lens_rows(templates, fit["priors"], reference, design, rng)
+        lens_row, lens_redshift, ln_lenses = _lens_rows(
+            templates, fit["priors"], reference, design, redshift, rng
+        )
         galaxies = templates.classes["galaxy"].fluxes[lens_row].astype(float)
         lens_mag = design["lens_mag"].to_numpy(dtype=float)
         lens = _scattered(
@@ -196,7 +205,7 @@ def draw(
         table["lens_redshift"] = lens_redshift
         x, y, share, angle, table["magnification"] = _configurations(design, rng)
         made &= lens_redshift < np.nan_to_num(redshift)
-        ln_number = ln_number + _ln_lens_number(table, log_mass, fit["priors"]["lens"])
+        ln_number = ln_number + ln_lenses
     table["ln_weight"] = ln_number
     truth = Truth(table, flux, lens, x, y, share, log_mass, angle)
     return truth.take(np.flatnonzero(made))
@@ -244,46 +253,73 @@ def _quasar_rows(
     return row, number
 
 
-def _ln_lens_number(table: pd.DataFrame, log_mass: Floats, section: Mapping[str, Any]) -> Floats:
-    """Return ln of how frequent such lenses are among lenses, (n,), up to a constant.
-
-    Redshift and mass as the SED stage's prior of deflectors has them; the separation is twice the
-    Einstein radius of that mass, with 0.12 dex of scatter; magnifications fall as mu^-3 (a point
-    near a fold: Schneider, Ehlers & Falco 1992, Gravitational Lenses). The design is even in
-    the lens's magnitude, hence in log mass, in the separation and in ln mu.
-    """
-    z = table["lens_redshift"].to_numpy(dtype=float)
-    radius = einstein_radius_arcsec(log_mass, z, table["redshift"].to_numpy(dtype=float), None)
-    separation = table["separation_arcsec"].to_numpy(dtype=float)
-    dex = np.log10(separation / 2 / np.maximum(radius, 1e-3))
-    offsets = (
-        (z - float(section["redshift_mean"])) / float(section["redshift_sigma"]),
-        (log_mass - float(section["log_mass_mean"])) / float(section["log_mass_sigma"]),
-        dex / _SEPARATION_DEX,
-    )
-    ln_magnification = np.log(table["magnification"].to_numpy(dtype=float))
-    return np.asarray(
-        sum(-0.5 * offset**2 for offset in offsets) - np.log(separation) - 2 * ln_magnification
-    )
-
-
 def _lens_rows(
     templates: TemplateSet,
     priors: Mapping[str, Any],
     reference: int,
     design: pd.DataFrame,
+    redshift: Floats,
     rng: np.random.Generator,
-) -> tuple[Ints, Floats]:
-    """Return the galaxy template of each point and its redshift, (n,) each."""
-    galaxies, cells = templates.classes["galaxy"], templates.lensed_galaxies
-    weight = lens_galaxy_prior(galaxies, cells, priors["lens"]).log_weight
-    z = galaxies.parameters["redshift"].astype(float)[cells.index]
-    light = galaxies.fluxes[cells.index, reference] > 0
-    distance = np.abs(z[None, :] - design["lens_redshift"].to_numpy(dtype=float)[:, None])
-    distance[:, ~light] = np.inf
-    near = distance <= np.maximum(distance.min(axis=1), _NEAR_REDSHIFT)[:, None]
-    chosen = cells.index[_chosen(np.where(near, weight[None, :], -np.inf), rng)]
-    return chosen, galaxies.parameters["redshift"].astype(float)[chosen]
+) -> tuple[Ints, Floats, Floats]:
+    """Return the galaxy template of each point, its redshift, and ln of its number, (n,) each.
+
+    Of the templates of the nearest redshift one is drawn in proportion to how many deflectors there
+    are of its kind (early types: 0.9) and of the mass that it has at the wanted magnitude (the SED
+    stage's prior of deflectors), with images so far apart as wanted: twice the Einstein radius
+    of that mass, with 0.17 dex of scatter. The number is the
+    sum over the templates, up to a constant; magnifications fall as mu^-3 (a point near a fold:
+    Schneider, Ehlers & Falco 1992, Gravitational Lenses). The design is even in magnitude, hence
+    in log mass, in the separation and in ln mu.
+    """
+    section = priors["lens"]
+    galaxies = templates.classes["galaxy"]
+    z = galaxies.parameters["redshift"].astype(float)
+    unit = galaxies.fluxes[:, reference].astype(float)
+    deflects = (templates.lensed_galaxies.cell >= 0) & (unit > 0)
+    dust = galaxies.parameters["av_mag"].astype(float) / float(section["av_scale_mag"])
+    early = _early(galaxies.parameters)
+    grid = np.unique(z[deflects])
+    row = np.full(len(design), -1, dtype=np.int64)
+    number = np.full(len(design), -np.inf)
+    if not len(grid):
+        return row, np.full(len(design), np.nan), number
+    wanted_z = design["lens_redshift"].to_numpy(dtype=float)
+    nearest = grid[np.abs(grid[None, :] - wanted_z[:, None]).argmin(axis=1)]
+    ln_light = 0.4 * np.log(10) * (UJY_AB - design["lens_mag"].to_numpy(dtype=float))
+    separation = design["separation_arcsec"].to_numpy(dtype=float)
+    for value in np.unique(nearest):
+        rows, points = np.flatnonzero(deflects & (z == value)), np.flatnonzero(nearest == value)
+        log_mass = 10.0 + (ln_light[points, None] - np.log(unit[rows])[None, :]) / np.log(10)
+        source = np.repeat(np.nan_to_num(redshift[points])[:, None], len(rows), axis=1)
+        radius = einstein_radius_arcsec(
+            log_mass.ravel() + _LIVING_DEX, np.full(log_mass.size, value), source.ravel(), None
+        ).reshape(log_mass.shape)
+        dex = np.log10(separation[points, None] / 2 / np.maximum(radius, 1e-3))
+        mass = (log_mass - float(section["log_mass_mean"])) / float(section["log_mass_sigma"])
+        kind = _ln_kind(early[rows], -dust[rows])
+        ln_weight = -0.5 * mass**2 - 0.5 * (dex / _SEPARATION_DEX) ** 2 + kind[None, :]
+        row[points] = rows[_chosen(ln_weight, rng)]
+        number[points] = logsumexp(ln_weight, axis=1)
+    offset = (nearest - float(section["redshift_mean"])) / float(section["redshift_sigma"])
+    ln_magnification = np.log(design["magnification"].to_numpy(dtype=float))
+    number += -0.5 * offset**2 - np.log(separation) - 2 * ln_magnification
+    return row, nearest, number
+
+
+def _early(parameters: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """Say which galaxy templates are early types: old, and done with forming stars (assumed)."""
+    age, tau = (parameters[name].astype(float) for name in ("age_gyr", "tau_gyr"))
+    return np.asarray((age >= _EARLY_AGE_GYR) & (age >= _EARLY_AGE_TAU * tau))
+
+
+def _ln_kind(early: NDArray[np.bool_], ln_share: Floats) -> Floats:
+    """Return ln of the share of each template, early types together having theirs, (m,)."""
+    if early.all() or not early.any():
+        return np.asarray(ln_share - logsumexp(ln_share))
+    result = np.empty(len(early))
+    for one, share in ((early, _EARLY_SHARE), (~early, 1 - _EARLY_SHARE)):
+        result[one] = np.log(share) + ln_share[one] - logsumexp(ln_share[one])
+    return result
 
 
 def _chosen(ln_weight: Floats, rng: np.random.Generator) -> Ints:
@@ -302,13 +338,18 @@ def _scattered(
     rng: np.random.Generator,
     names: Sequence[str],
 ) -> Floats:
-    """Return fluxes [uJy] that scatter about templates as the fits allow, of the wanted magnitude.
+    """Return fluxes [uJy] that scatter about templates, of the wanted magnitude.
+
+    Quasars as the fits allow, until the known ones tell more; galaxies, whose templates are many,
+    as the surveys differ.
 
     The magnitude stays exact: the scatter of its own band goes into all others.
     """
-    table = fit["model_error"][name]
-    fraction = np.array([float(table.get(band, table["default"])) for band in names])
-    ln_scatter = rng.normal(0.0, 1.0, unit.shape) * fraction
+    ln_scatter = np.zeros(unit.shape)
+    if name == "quasar":
+        table = fit["model_error"][name]
+        fraction = np.array([float(table.get(band, table["default"])) for band in names])
+        ln_scatter = rng.normal(0.0, 1.0, unit.shape) * fraction
     section = fit["survey_error"]
     for group in section["groups"].values():
         member = np.array([band in group for band in names], dtype=float)

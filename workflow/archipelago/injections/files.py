@@ -13,6 +13,7 @@ from archipelago.base.images import load_images
 from archipelago.base.losses import read_losses
 from archipelago.base.tables import read_table
 from archipelago.injections.inject import Run, stages
+from archipelago.known import match_known
 from archipelago.photometry.fluxes import BandSpec
 from archipelago.photometry.measure import read_bands
 from archipelago.sed.templates import load_templates
@@ -30,14 +31,17 @@ def read_run(given: _Named, params: _Named) -> Run:
 
     Parameters
     ----------
-    given : catalogue, templates; where there are such: images; sources, matched, losses_match
-        (a path per tile) and query.
-    params : photometry, survey_bands, catalogues, own_bands, fit.
+    given : catalogue, templates, known; where there are such: images; sources, matched,
+        losses_match (a path per tile) and query.
+    params : photometry, survey_bands, catalogues, own_bands, fit, match_radius_arcsec.
     """
     images = given.get("images")
     described = _described(given, params)
+    catalogue = read_table(given.get("catalogue"), required=["id"])
+    radius = float(params.get("match_radius_arcsec"))
     return Run(
-        catalogue=read_table(given.get("catalogue"), required=["id"]),
+        catalogue=catalogue,
+        known=match_known(catalogue, read_table(given.get("known")), radius),
         templates=load_templates(given.get("templates")),
         images=load_images(images, memory_map=True) if images else None,
         sources=_all_tiles(given.get("sources")),

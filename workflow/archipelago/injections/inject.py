@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from archipelago.base.images import ImageSet
+from archipelago.injections.colours import Colours, learn_colours
 from archipelago.injections.design import KINDS, Truth, draw, wanted
 from archipelago.injections.noise import BandNoise, Partner, bright_objects
 from archipelago.injections.paint import (
@@ -63,6 +64,8 @@ _CALIBRATE_SIGMA = 15.0
 _FEWEST = 10
 #: Objects of the run measured for that.
 _MOST_MEASURED = 4000
+#: Quasars injected to stand beside the known ones.
+_DRAWN_FOR_COLOURS = 1_024
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Run:
     partners : sections of the matched catalogues.
     query : text of the query; '' without one.
     query_columns : column of the query's result: (band, "value" or "error").
+    known : id and known_redshift of the known quasars in the catalogue.
     photometry : section ``photometry``.
     fit : section ``sed.fit``.
     """
@@ -96,6 +100,9 @@ class Run:
     partners: Sequence[Mapping[str, Any]] = ()
     query: str = ""
     query_columns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    known: pd.DataFrame = field(
+        default_factory=lambda: pd.DataFrame({"id": [], "known_redshift": []}, dtype=float)
+    )
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -157,7 +164,7 @@ def inject(run: Run, settings: Mapping[str, Any], shard: int, shards: int) -> In
         Objects that no template can stand for are left out, with a line in the log; none at
         all is a right result.
     """
-    world = _World.of(run, settings)
+    world = _with_colours(_World.of(run, settings))
     tables, photometries, pixels, start = [], [], [], 0
     for number, kind in enumerate(KINDS):
         n = int(settings[{"quasar": "n_quasars", "lensed": "n_lensed"}[kind]])
@@ -176,7 +183,12 @@ def inject(run: Run, settings: Mapping[str, Any], shard: int, shards: int) -> In
         if len(truth) < len(mine):
             _LOG.warning("%d of %d %ss cannot be made", len(mine) - len(truth), len(mine), kind)
         ids = start + mine[truth.table["id"].to_numpy()]
-        truth = replace(truth, table=truth.table.assign(id=ids))
+        redshift = truth.table["redshift"].to_numpy(dtype=float)
+        truth = replace(
+            truth,
+            table=truth.table.assign(id=ids),
+            quasar_ujy=world.colours.applied(truth.quasar_ujy, redshift, world.band),
+        )
         one = _inject(world, truth, rng)
         tables.append(one.table)
         photometries.append(one.photometry)
@@ -203,6 +215,9 @@ class _World:
 
     run: Run
     settings: Mapping[str, Any]
+    #: The band of the magnitudes, or the first where the search has it not.
+    band: str
+    colours: Colours
     noise: Mapping[str, BandNoise]
     partners: tuple[Partner, ...]
     places: Places | None
@@ -222,9 +237,11 @@ class _World:
             for name, one in measured.items()
         }
         partners = _partners(run, measured, band)
+        n = len(run.bands)
+        colours = Colours.of_templates(run.bands, np.empty((0, n)), np.empty(0))
         if run.images is None:
             empty = np.empty(0)
-            return cls(run, settings, noise, partners, None, [], empty, empty, 0.0)
+            return cls(run, settings, band, colours, noise, partners, None, [], empty, empty, 0.0)
         images = run.images
         at = run.catalogue.drop_duplicates("id").set_index("id").reindex(images.ids)
         places = find_places(
@@ -233,7 +250,31 @@ class _World:
         counts, back = _calibrated(run, places, settings)
         columns = [run.bands.index(name) if name in run.bands else -1 for name in images.bands]
         loss = 1 - float(np.isin(run.catalogue["id"], images.ids).mean()) if len(images) else 1.0
-        return cls(run, settings, noise, partners, places, columns, counts, back, loss)
+        return cls(
+            run, settings, band, colours, noise, partners, places, columns, counts, back, loss
+        )
+
+
+def _with_colours(world: _World) -> _World:
+    """Return a world that has learnt the colours of the run's known quasars; same in each shard."""
+    run, settings = world.run, world.settings
+    seed = int(settings["seed"])
+    design = wanted(settings["axes"], "quasar", _DRAWN_FOR_COLOURS, seed)
+    rng = np.random.default_rng([seed, 6_053])
+    truth = draw(run.templates, run.fit, run.bands, settings["band"], design, "quasar", rng)
+    if not len(truth):
+        return world
+    redshift = truth.table["redshift"].to_numpy(dtype=float)
+
+    def inject_with(colours: Colours) -> pd.DataFrame:
+        flux = colours.applied(truth.quasar_ujy, redshift, world.band)
+        made = _inject(world, replace(truth, quasar_ujy=flux), np.random.default_rng([seed, 6_055]))
+        passed = made.photometry.merge(truth.table[["id", "redshift"]], on="id")
+        return passed[passed[f"flux_ujy_{world.band}"].to_numpy(dtype=float) > 0]
+
+    known = run.catalogue.merge(run.known[["id", "known_redshift"]], on="id")
+    templates = Colours.of_templates(run.bands, truth.quasar_ujy, redshift)
+    return replace(world, colours=learn_colours(templates, inject_with, known, world.band))
 
 
 def _partners(run: Run, measured: Mapping[str, BandPhotometry], band: str) -> tuple[Partner, ...]:

@@ -12,6 +12,7 @@ sky keeps fixed numbers of quasars of each fate:
 - ranking: of the sky's unknown quasars that pass these, how many stand among the first of the
   list; the model is fitted to the injected objects that pass the cuts.
 
+Each sky is compared by itself, with as many trial quasars as one sky has, and all together.
 Predicted numbers have 90 % intervals: of the model, and of the few quasars that each is about.
 Truth is used to compare only.
 """
@@ -48,8 +49,8 @@ from archipelago.sed.verdict import verdicts
 
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _N_SELECTED = 12_000
-#: Draws of trial quasars per sky.
-_TRIALS = 2
+#: Draws of trial quasars per sky: as many as one sky has.
+_TRIALS = 1
 _N_BINS = 4
 _UJY_AB = 23.9
 #: Kinds of a demo sky, by ours.
@@ -68,8 +69,11 @@ def run_of(evidence_of: SkyEvidence, config: Config) -> Run:
     )
     survey, partners = search["survey"]["bands"], search["match"]
     bands = config.photometry.bands
+    judged = evidence_of.judged()
+    known = judged[judged["true_known"].to_numpy(dtype=bool)]
     return Run(
-        catalogue=catalogue_columns(evidence_of.judged()),
+        catalogue=catalogue_columns(judged),
+        known=known[["id"]].assign(known_redshift=known["true_redshift"].astype(float)),
         templates=evidence_of.templates,
         images=evidence_of.sky().images,
         sources=sources,
@@ -311,18 +315,28 @@ def _compare_lists(
     return parts
 
 
-def report(table: pd.DataFrame, seconds: dict[str, float], n: int) -> str:
-    """Return the comparison as text: every bin, and how many agree."""
+def report(tables: Sequence[pd.DataFrame], seconds: dict[str, float], n: int) -> str:
+    """Return the comparisons as text: every bin of all skies together, and how many agree.
+
+    Parameters
+    ----------
+    tables : of `measure_skies` with a column ``sky``, that of all skies together first.
+    seconds : per stage.
+    n : number of injected objects.
+    """
     lines = []
-    for (kind, stage), rows in table.groupby(["kind", "stage"], sort=False):
-        axes = rows[rows["axis"] != "all"]
-        lines.append(
-            f"{kind}, {stage}: {int(axes['inside'].sum())} of {len(axes)} bins within the 90 % "
-            "interval"
-        )
-        lines.append(rows.drop(columns=["kind", "stage"]).round(2).to_string(index=False))
-    bins = table[table["axis"] != "all"]
-    lines.append(f"all: {int(bins['inside'].sum())} of {len(bins)} bins inside (90 % are expected)")
+    for (kind, stage), rows in tables[0].groupby(["kind", "stage"], sort=False):
+        lines.append(f"{kind}, {stage}: {_agreement(rows)}")
+        columns = rows.drop(columns=["kind", "stage", "sky"])
+        lines.append(columns.round(2).to_string(index=False))
+    for table in tables:
+        lines.append(f"sky {table['sky'].iloc[0]}: {_agreement(table)}")
+        for (kind, stage), rows in table.groupby(["kind", "stage"], sort=False):
+            whole = rows[rows["axis"] == "all"].iloc[0]
+            lines.append(
+                f"  {kind}, {stage}: {_agreement(rows)}; all of them: {whole['found']} found, "
+                f"{whole['predicted']:.1f} ({whole['lo']:.0f} to {whole['hi']:.0f}) predicted"
+            )
     ours = {name: value for name, value in seconds.items() if name != "the search itself"}
     lines.append(
         "seconds per injected object: "
@@ -330,6 +344,11 @@ def report(table: pd.DataFrame, seconds: dict[str, float], n: int) -> str:
         + f"; together {sum(ours.values()) / n:.4f}"
     )
     return "\n".join(lines)
+
+
+def _agreement(rows: pd.DataFrame) -> str:
+    bins = rows[rows["axis"] != "all"]
+    return f"{int(bins['inside'].sum())} of {len(bins)} bins within the 90 % interval"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -375,12 +394,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tables.append(table)
             truths.append(trials(seed))
             print(f"sky {seed}: {len(table)} injected", file=sys.stderr, flush=True)
-        compared = measure_skies(tables, truths, lists, settings)
+        compared = [measure_skies(tables, truths, lists, settings).assign(sky="all")]
+        if len(tables) > 1:
+            for k, seed in enumerate(seeds_of(options.skies)):
+                one = slice(k, k + 1)
+                parts = measure_skies(tables[one], truths[one], lists[one], settings)
+                compared.append(parts.assign(sky=str(seed)))
     except ArchipelagoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if options.out is not None:
-        compared.to_csv(options.out, index=False)
+        pd.concat(compared, ignore_index=True).to_csv(options.out, index=False)
     print(report(compared, seconds, sum(len(table) for table in tables)))
     return 0
 
