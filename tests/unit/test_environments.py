@@ -149,7 +149,8 @@ def test_the_floors_of_the_library_hold() -> None:
         "sed": {"base", "passbands", "cosmology"},
         "candidates": {"base", "known"},
         "injections": {
-            *("base", "candidates", "lensing", "photometry", "recognise", "sed", "simulate"),
+            *("base", "candidates", "known", "lensing", "photometry", "recognise", "sed"),
+            "simulate",
         },
         "exports": {"base"},
         "report": {"base", "candidates", "passbands", "sed"},

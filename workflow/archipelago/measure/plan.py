@@ -33,6 +33,9 @@ class Search:
     tiles : sky tiles, each a chain of jobs.
     seeds, epochs : networks, and epochs of each.
     shards, shortlist : jobs and objects of the posteriors.
+    simulated : simulated objects of each of two kinds that likeness is judged by.
+    taught : of them, those of each kind that lens evidence is taught with.
+    charts : finding charts.
     """
 
     name: str
@@ -45,6 +48,9 @@ class Search:
     epochs: int = 100
     shards: int = 10
     shortlist: int = 20
+    simulated: int = 5000
+    taught: int = 1000
+    charts: int = 50
 
 
 #: DES DR2 as Byrne et al. (2024) report it, in 52 tiles of HEALPix order 2 (config.yaml).
@@ -70,14 +76,15 @@ GPU_EPOCH_S = 8.0
 # What a rule's n_objects counts (`archipelago.measure.cases`).
 _QUERIED = ("catalogue", "losses", "recall")
 _PER_TILE_QUERIED = ("select", "match", "photometry")
-_IMAGES = ("images", "train", "features", "map", "islands")
+_IMAGES = ("images", "train", "features", "map", "islands", "recognise", "lens_evidence")
 #: Rules that do the same work whatever the number of objects.
-_FIXED = ("known_quasars", "templates", "posteriors", "published_fit")
+_FIXED = ("known_quasars", "templates", "posteriors", "published_fit", "simulate", "finding_charts")
 #: Rules of every search that starts from a survey's services, in their order.
 RULES = (
     *("select", "match", "photometry", "cutouts", "known_quasars", "catalogue", "images"),
-    *("train", "features", "map", "islands", "templates", "sed", "candidates", "posteriors"),
-    *("losses", "report"),
+    *("train", "features", "map", "templates", "sed", "islands"),
+    *("simulate", "simulated_features", "recognise", "lens_evidence"),
+    *("candidates", "exports", "finding_charts", "posteriors", "losses", "report"),
 )
 
 
@@ -221,11 +228,23 @@ def _share(rule: str, search: Search) -> tuple[int, float]:
         return 1, float(search.n_queried)
     if rule in ("train", "features", "map"):
         return search.seeds, float(search.n_images)
+    if rule == "simulated_features":
+        return search.seeds, 2.0 * search.simulated
     if rule in _IMAGES:
         return 1, float(search.n_images)
     if rule == "posteriors":
         return search.shards, float(search.n_objects)
     return 1, float(search.n_objects)
+
+
+def _work(search: Search) -> dict[str, int]:
+    """Return units of work of the rules whose CPU time goes with them (`measure.cases`)."""
+    return {
+        "simulate": search.simulated,
+        "recognise": search.seeds,
+        "lens_evidence": 2 * search.taught,
+        "finding_charts": search.charts,
+    }
 
 
 def cost(rule: str, search: Search, growth: Growth) -> Cost:
@@ -239,6 +258,8 @@ def cost(rule: str, search: Search, growth: Growth) -> Cost:
         gpu_h = jobs * search.epochs * epoch_s / 3600
     elif rule == "posteriors":
         seconds = growth.cpu_seconds[0] * search.shortlist / jobs
+    elif rule in (work := _work(search)):
+        seconds *= work[rule]
     elif rule == "cutouts":
         requests = REQUESTS_PER_OBJECT * search.n_objects
         seconds += requests * REQUEST_S / CONNECTIONS / jobs
