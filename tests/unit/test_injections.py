@@ -614,6 +614,31 @@ def test_the_function_gives_back_the_completeness_that_was_put_in(tmp_path: Path
         complete.completeness(tmp_path, 19.0, 6.0, stage="first 31")
 
 
+@pytest.mark.parametrize("passed", [True, False])
+def test_where_all_objects_pass_completeness_is_one_and_where_none_does_nothing(
+    passed: bool,
+) -> None:
+    """A Gaussian about the mode would say that anything is possible."""
+    rng = np.random.default_rng(4)
+    values = np.column_stack([rng.uniform(18, 21, 400), rng.uniform(5.5, 6.5, 400)])
+    fitted = complete.Smooth.fit(values, np.full(400, passed), ("quasar_mag", "redshift"))
+    got = fitted({"quasar_mag": [18.5, 19.5, 20.5], "redshift": [5.7, 6.0, 6.3]})
+    np.testing.assert_allclose(got.value, float(passed), atol=0.02)
+    assert (got.hi - got.lo < 0.08).all()
+
+
+def test_the_interval_of_the_smooth_model_is_that_of_the_objects_near() -> None:
+    """Constant completeness: 300 of 400 pass everywhere, and no slope is there to be found."""
+    rng = np.random.default_rng(5)
+    values = np.column_stack([rng.uniform(18, 21, 400), rng.uniform(5.5, 6.5, 400)])
+    passed = rng.permutation(400) < 300
+    fitted = complete.Smooth.fit(values, passed, ("quasar_mag", "redshift"))
+    mean = fitted.chances(values).mean(axis=0)
+    assert mean.mean() == pytest.approx(0.75, abs=0.01)
+    # Binomial: sqrt(0.75 * 0.25 / 400) = 0.022.
+    assert mean.std() == pytest.approx(0.022, abs=0.006)
+
+
 def test_too_few_objects_tell_no_completeness() -> None:
     with pytest.raises(InputError, match="1 injected objects tell no completeness"):
         complete.completeness(_stages(_found(200)).iloc[:1], 19.0, 6.0)

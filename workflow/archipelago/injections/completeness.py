@@ -203,6 +203,8 @@ _STEPS = 200
 #: Draws of the coefficients that intervals come from, and points that a missing axis is
 #: averaged over.
 _DRAWS, _AVERAGED = 200, 64
+#: Steps before the first draw, and from one to the next.
+_WARM, _THIN = 200, 5
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,8 @@ class Smooth:
     ----------
     axes : names.
     low, high : (axis,) range of each; outside nothing is said.
-    coefficients, covariance : (p,), (p, p) posterior, taken as Gaussian about its mode.
+    coefficients : (p,) where the posterior is highest.
+    drawn : (p, draw) from the posterior.
     sample : (m, axis) values that a missing axis is averaged over.
     """
 
@@ -230,7 +233,7 @@ class Smooth:
     low: Floats
     high: Floats
     coefficients: Floats
-    covariance: Floats
+    drawn: Floats
     sample: Floats
 
     @classmethod
@@ -240,7 +243,7 @@ class Smooth:
         ln odds = slopes that change at seven knots per axis, products of each two axes, and for a
         quasar behind a lens the same of the magnitude of both together and of the lens's share
         of the light. Coefficients have Gaussian priors about 0; the mode is found by Newton's
-        method, and its curvature is the covariance (Laplace's approximation).
+        method, and draws from the posterior by elliptical slices (`_posterior_draws`).
 
         Parameters
         ----------
@@ -275,9 +278,8 @@ class Smooth:
             coefficients = coefficients + step
             if np.abs(step).max() < 1e-6:
                 break
-        covariance = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
-        covariance = (covariance + covariance.T) / 2
-        return cls(empty.axes, low, high, coefficients, covariance, spread)
+        drawn = _posterior_draws(design, target, precision, coefficients, hessian)
+        return cls(empty.axes, low, high, coefficients, drawn, spread)
 
     def features(self, values: Floats) -> Floats:
         """Return what the ln odds are linear in, (n, p), of values (n, axis)."""
@@ -310,16 +312,9 @@ class Smooth:
             values, low, high = np.log(values), np.log(low), np.log(high)
         return np.asarray(2 * (values - low) / max(float(high - low), _TINY_N) - 1)
 
-    def draws(self) -> Floats:
-        """Return coefficients drawn from their posterior, (p, draw); always the same."""
-        rng = np.random.default_rng(6_051)
-        return rng.multivariate_normal(
-            self.coefficients, self.covariance, _DRAWS, method="eigh", check_valid="ignore"
-        ).T
-
     def chances(self, values: Floats) -> Floats:
         """Return the completeness at points (n, axis) by draws of the model, (n, draw)."""
-        return _logistic(self.features(values) @ self.draws())
+        return _logistic(self.features(values) @ self.drawn)
 
     def __call__(self, given: Mapping[str, ArrayLike | None]) -> Value:
         """Return the completeness at points.
@@ -336,7 +331,6 @@ class Smooth:
         rows = np.empty((n, 3))
         missing = [name for name in self.axes if name not in flat]
         sample = self.sample if missing else self.sample[:1]
-        draws = self.draws()
         for row in range(n):
             points = np.array(sample)
             inside = True
@@ -348,11 +342,65 @@ class Smooth:
                 rows[row] = np.nan
                 continue
             features = self.features(points)
-            each = _logistic(features @ draws).mean(axis=0)
+            each = _logistic(features @ self.drawn).mean(axis=0)
             middle = float(_logistic(features @ self.coefficients).mean())
             low, high = np.quantile(each, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             rows[row] = middle, min(low, middle), max(high, middle)
         return Value(*(rows[:, k].reshape(shape) for k in range(3)))
+
+
+def _posterior_draws(
+    design: Floats, target: Floats, precision: Floats, mode: Floats, hessian: Floats
+) -> Floats:
+    """Draw coefficients of a logistic model from their posterior, (p, draw); always the same.
+
+    Elliptical slice sampling (Murray, Adams & MacKay 2010, AISTATS 9, 541) about the Gaussian of
+    the mode and its curvature, which stands for nearly all of the posterior where objects pass and
+    fail; where all of them pass it is far too wide, and alone would say that anything is possible.
+
+    Parameters
+    ----------
+    design, target : (n, p), and (n,) of 0 and 1.
+    precision : (p,) of the priors about 0.
+    mode, hessian : (p,), (p, p) of minus ln posterior at the mode.
+    """
+    rng = np.random.default_rng(6_051)
+    # Rows of `root` times normal numbers have the covariance of the curvature.
+    root = np.linalg.inv(np.linalg.cholesky(hessian))
+
+    def ln_ratio(change: Floats, odds: Floats) -> float:
+        """Return ln of posterior over Gaussian, up to a constant, at mode + change."""
+        at = mode + change
+        likelihood = target @ odds - np.logaddexp(0.0, odds).sum()
+        gaussian = -0.5 * change @ hessian @ change
+        return float(likelihood - 0.5 * precision @ at**2 - gaussian)
+
+    change, middle = np.zeros_like(mode), design @ mode
+    moved = np.zeros(len(design))
+    value = ln_ratio(change, middle)
+    drawn = np.empty((len(mode), _DRAWS))
+    for step in range(-_WARM, _DRAWS * _THIN):
+        other = rng.standard_normal(len(mode)) @ root
+        other_moved = design @ other
+        level = value + np.log(rng.random())
+        angle = rng.uniform(0, 2 * np.pi)
+        low, high = angle - 2 * np.pi, angle
+        while True:
+            cosine, sine = np.cos(angle), np.sin(angle)
+            trial, trial_moved = (
+                change * cosine + other * sine,
+                moved * cosine + other_moved * sine,
+            )
+            value = ln_ratio(trial, middle + trial_moved)
+            if value > level:
+                break
+            # The slice holds the point that it began from, angle 0.
+            low, high = (angle, high) if angle < 0 else (low, angle)
+            angle = rng.uniform(low, high)
+        change, moved = trial, trial_moved
+        if step >= 0 and step % _THIN == 0:
+            drawn[:, step // _THIN] = mode + change
+    return drawn
 
 
 def _logistic(values: Floats) -> Floats:
