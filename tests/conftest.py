@@ -13,16 +13,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 pytest_plugins = ["search_fixtures"]
 
 
-# Before the plugin that runs them in several processes looks at the groups.
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process where several run; there is one SLURM for all."""
-    for item in items:
-        folder = item.path.parent
-        group = folder if folder.name == "cluster" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(REPOSITORY))))
-
-
 def _is_loopback(address: object) -> bool:
     if not isinstance(address, tuple):
         return True  # a Unix socket

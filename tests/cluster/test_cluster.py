@@ -1,4 +1,7 @@
-"""Jobs, nodes and Snakemake die on a real SLURM: the tables are the same all the same."""
+"""The whole search on a real SLURM gives the tables of one machine, whatever dies meanwhile.
+
+One file, as files are what several processes share the tests by, and there is one SLURM.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,9 @@ UNHURRIED: dict[str, Any] = {
 LATE = {"endpoint": "cutout", "kind": "latency", "seconds": 0.1}
 #: A training of some half a minute.
 LONG: dict[str, Any] = {"learning": {"seeds": [1], "epochs_max": 1000, "patience": 1000}}
+
+#: Rules that ask the survey's services.
+NETWORK = {"select", "match", "known_quasars", "cutouts"}
 
 
 def photometry_of(tile: str) -> str:
@@ -190,3 +196,35 @@ def first_epoch(log: str) -> int:
 def last_epoch(log: str) -> int:
     """Last epoch that a training tells of."""
     return int(re.findall(r"epoch (\d+): ", log)[-1])
+
+
+def test_the_search_on_a_cluster_gives_the_same_tables(
+    make_search: MakeSearch, finished: Checkout
+) -> None:
+    """On nodes without a network, but for those of the transfer partition."""
+    search = make_search(finished, online=("transfer",))
+    search.run()
+    assert_same(search, finished)
+    assert search.guard.reached == []
+    jobs = search.jobs()
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    rules = {job.rule.split()[0]: job.partition for job in jobs}
+    assert {rule for rule, partition in rules.items() if partition == "transfer"} == NETWORK
+    assert {rule for rule, partition in rules.items() if partition == "gpu"} == {"train"}
+    for job in search.jobs("train"):
+        told = search.cluster.describe(job)
+        assert job.node == "g1"
+        assert told["TresPerJob"] == "gres:gpu:1"
+
+
+def test_a_node_without_a_network_reaches_nothing(
+    make_search: MakeSearch, finished: Checkout
+) -> None:
+    """What the search above did not do would have been seen."""
+    once = {"services": {"retries": 0}}
+    search = make_search(finished, online=("transfer",), site=(), change=once)
+    process = search.start("results/small/known_quasars.parquet", "--retries", "0")
+    search.await_job("known_quasars", "FAILED")
+    search.kill()
+    assert process.returncode != 0
+    assert set(search.guard.reached) == {"127.0.0.1"}
