@@ -11,8 +11,9 @@ TRUTH := .demo/truth$(SKY).csv
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Files of tests in as many processes as there are cores, with one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
+# Files of tests, by name (the longest, tests/cluster, comes early), in as many processes as there are
+# cores, with one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help env truth demo half measure-sed test unit cluster lint format schema bench-dag bench-sed bench-resources bench-access bench-similar bench-fields bench-learning bench-discovery bench-report screenshots bench-ranking bench-lenses calibration bench-ablation bench-injections clean
 
