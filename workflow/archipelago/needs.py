@@ -120,7 +120,7 @@ NEEDS: dict[str, Needs] = {
     "simulate": Needs(2500, 0, 15, 0, minutes_per_work=0.002),
     "simulated_features": Needs(600, 1.5, 15, 0.1),
     # Per seed.
-    "recognise": Needs(1200, 0, 25, 0.8, minutes_per_work=5),
+    "recognise": Needs(500, 3, 25, 0.8, minutes_per_work=5),
     # Per simulated object measured; the sample's are in proportion to the input.
     "lens_evidence": Needs(1500, 0, 25, 0.3, minutes_per_work=0.02),
     "candidates": Needs(260, 30, 10, 2.0),
