@@ -49,11 +49,13 @@ class Opened:
     def count(self, selector: str) -> int:
         return int(self.tab.locator(selector).count())
 
-    def until(self, check: Callable[[], bool]) -> None:
+    def until(self, what: str, check: Callable[[], bool]) -> None:
         """Wait until something holds; the page goes on meanwhile."""
         end = time.monotonic() + _PATIENCE_MS / 1000
         while not check():
-            assert time.monotonic() < end, "waited in vain"
+            assert time.monotonic() < end, (
+                f"waited {_PATIENCE_MS / 1000:.0f} s in vain until {what}"
+            )
             self.tab.evaluate("() => new Promise((done) => requestAnimationFrame(done))")
 
     def save(self, selector: str, folder: Path) -> Path:
@@ -90,8 +92,12 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Opened]]:
         if isinstance(source, ReportData):
             path = tmp_path / f"report-{len(contexts)}.html"
             path.write_text(render_report(source), encoding="utf-8")
+        # Without motion: a page that still scrolls by itself moves away from under the mouse.
         context = browser.new_context(
-            offline=True, color_scheme=scheme, viewport={"width": 1440, "height": 900}
+            offline=True,
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            viewport={"width": 1440, "height": 900},
         )
         contexts.append(context)
         context.add_init_script(_WATCH + ("" if storage else _REFUSE_STORAGE))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,24 @@ def _middle(tab: Any) -> tuple[float, float]:
     return float(x), float(y)
 
 
+def _hover(opened: Any, object_id: Any) -> Any:
+    """Move the mouse about the middle of the map until an object's box shows; return the box.
+
+    The map goes to what was searched in frames of its own: a mouse that came before and rests there
+    is told nothing. Its middle is asked for each time, since the page may still move.
+    """
+    box = opened.tab.locator(f".bk-Tooltip div[data-id='{object_id}']")
+    steps = itertools.cycle((0, 1))
+
+    def shown() -> bool:
+        x, y = _middle(opened.tab)
+        opened.tab.mouse.move(x + next(steps), y)
+        return bool(box.count() and box.first.is_visible())
+
+    opened.until(f"the box of object {object_id} shows", shown)
+    return box
+
+
 def test_opens_without_a_word(page: Path, open_page: Open) -> None:
     opened = open_page(page)
     tab = opened.tab
@@ -94,13 +113,11 @@ def test_hover_shows_cutout_id_and_magnitudes(
     first = data.candidates.iloc[0]
     tab.locator("#search").fill(str(first["id"]))
     tab.locator("#search").press("Enter")
-    tab.mouse.move(*_middle(tab))
-    box = tab.locator(f"div[data-id='{first['id']}'] >> visible=true").first
-    box.wait_for()
-    words = tab.locator(f".bk-Tooltip div[data-id='{first['id']}']").inner_text()
+    box = _hover(opened, first["id"])
+    words = box.inner_text()
     assert str(first["id"]) in words
     assert f"{first['mag_ab_z']:.2f}" in words and f"{first['mag_ab_J']:.2f}" in words
-    drawn = tab.locator(f".bk-Tooltip div[data-id='{first['id']}'] canvas").evaluate(
+    drawn = box.locator("canvas").evaluate(
         "c => Math.max(...c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
         ".filter((_, k) => k % 4 === 0))"
     )
@@ -203,17 +220,21 @@ def test_sort_filter_and_pages(data: ReportData, page: Path, open_page: Open) ->
     assert _ids(opened) == table["id"].iloc[50:100].tolist()
     tab.locator("#find").fill("p_quasar>0.5 is_known=no")
     wanted = table[(table["p_quasar"] > 0.5) & ~table["is_known"]]
-    opened.until(lambda: opened.text("#count") == f"{len(wanted)} of 160 shown")
+    opened.until(
+        "the wanted are shown", lambda: opened.text("#count") == f"{len(wanted)} of 160 shown"
+    )
     assert _ids(opened) == wanted["id"].head(50).tolist()
     tab.locator("#find").fill("nonsense>3")
     tab.locator("#filter-error").get_by_text("No column is named nonsense").wait_for()
     tab.locator("#find").fill(str(table["id"].iloc[70]))
-    opened.until(lambda: opened.count("#list tbody tr") == 1)
+    opened.until("one row is left", lambda: opened.count("#list tbody tr") == 1)
     assert _ids(opened) == [table["id"].iloc[70]]
     tab.locator("#find").fill("")
     tab.locator("#hide-known").check()
     n_unknown = int((~table["is_known"]).sum())
-    opened.until(lambda: opened.text("#count") == f"{n_unknown} of 160 shown")
+    opened.until(
+        "the unknown are shown", lambda: opened.text("#count") == f"{n_unknown} of 160 shown"
+    )
     opened.check()
 
 
@@ -227,7 +248,9 @@ def test_saved_tables_hold_what_is_shown(
     tab.locator("#column-list input[value='is_known']").check()
     tab.locator("#find").fill("mag_ab_z<21")
     wanted = data.candidates[data.candidates["mag_ab_z"] < 21]
-    opened.until(lambda: opened.text("#count").startswith(f"{len(wanted)} of"))
+    opened.until(
+        "the wanted are counted", lambda: opened.text("#count").startswith(f"{len(wanted)} of")
+    )
     tab.locator("#list th[data-name='mag_ab_z'] button").click()
     wanted = wanted.sort_values(["mag_ab_z", "rank"])
     csv = pd.read_csv(opened.save("#csv", tmp_path))
@@ -279,12 +302,15 @@ def test_votes_are_kept_saved_and_taken(
     # Another reader's browser takes them.
     other = open_page(page)
     other.tab.locator("#votes-file").set_input_files(kept)
-    other.until(lambda: other.text("#votes-count").startswith("1 yes"))
+    other.until("the vote is counted", lambda: other.text("#votes-count").startswith("1 yes"))
     assert other.tab.locator(f"{card} .note-text").input_value() == note
     bad = tmp_path / "bad.json"
     bad.write_text('{"votes": 3}')
     other.tab.locator("#votes-file").set_input_files(bad)
-    other.until(lambda: "holds no votes" in str(other.tab.locator("#status").text_content()))
+    other.until(
+        "the file is refused",
+        lambda: "holds no votes" in str(other.tab.locator("#status").text_content()),
+    )
     other.check()
 
 
@@ -425,8 +451,7 @@ def test_nothing_from_data_runs(data: ReportData, open_page: Open) -> None:
     assert tab.locator("h1").inner_text() == EVIL
     tab.locator("#search").fill(str(table["id"].iloc[0]))
     tab.locator("#search").press("Enter")
-    tab.mouse.move(*_middle(tab))
-    tab.locator(f".bk-Tooltip div[data-id='{table['id'].iloc[0]}']").wait_for()
+    _hover(opened, table["id"].iloc[0])
     tab.locator("details.chooser summary").click()
     tab.locator("#column-list input").evaluate_all(
         "ticks => ticks.filter(tick => !tick.checked).forEach(tick => tick.click())"
