@@ -11,9 +11,8 @@ TRUTH := .demo/truth$(SKY).csv
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-# Files of tests, by name (the longest, tests/cluster, comes early), in as many processes as there are
-# cores, with one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder
+# Files of tests in as many processes as there are cores, with one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(CORES) --dist loadfile
 
 .PHONY: help env truth demo half measure-sed test unit cluster lint format schema bench-dag bench-sed bench-resources bench-access bench-similar bench-fields bench-learning bench-discovery bench-report screenshots bench-ranking bench-lenses calibration bench-ablation bench-injections clean
 
@@ -107,13 +106,13 @@ bench-ranking: $(INSTALLED)  ## unknown quasars among the first 30 of SKIES, and
 	    --out .demo/ranking.csv
 
 bench-lenses: $(INSTALLED)  ## how well shapes in images alone tell lensed quasars from single ones, on SKIES
-	@$(BIN)/python -m archipelago.measure.lens_evidence $(SKIES) --processes $(CORES) --out .demo/lenses.csv
+	@$(BIN)/python -m archipelago.measure.lens_evidence --skies $(SKIES) --processes $(CORES) --out .demo/lenses.csv
 
 bench-ablation: $(INSTALLED)  ## what each choice of the learning stage is worth, on skies that only choose
-	@$(BIN)/python -m archipelago.measure.ablation --skies 201,202 --processes $(CORES)
+	@$(BIN)/python -m archipelago.measure.ablation --skies 201,202 --processes $(CORES) --out .demo/ablation.csv
 
-# Skies that the completeness is checked on.
-INJECTION_SKIES ?= 301-303
+# Skies that the completeness is checked on: 301 and 304 were looked at while it was built.
+INJECTION_SKIES ?= 302,303,305
 bench-injections: $(INSTALLED)  ## whether the completeness that injections predict is that of INJECTION_SKIES
 	@mkdir -p .demo
 	@OMP_NUM_THREADS=1 $(BIN)/python -m archipelago.measure.injections --skies $(INJECTION_SKIES) --out .demo/injections.csv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from archipelago.base.tables import write_table
 from archipelago.candidates.combine import Calibration, Model, Term
 from archipelago.injections import completeness as complete
 from archipelago.injections import design, evidence, paint, places, query
+from archipelago.injections.colours import Moves, about_moves
 from archipelago.injections.files import cut_names
 from archipelago.injections.inject import ABOUT, OTHER_CONDITIONS, Injected, Run, inject, stages
 from archipelago.injections.noise import BandNoise, Partner, as_listed
@@ -298,6 +300,50 @@ def test_a_wide_pair_is_listed_at_its_brightest_and_a_narrow_one_between() -> No
     assert np.abs(dx).max() > 0.2
 
 
+def test_wide_pairs_are_listed_at_a_bright_lens_and_at_an_image_of_a_faint_one() -> None:
+    truth = _truth("lensed", 200)
+    wide = np.flatnonzero(truth.table["separation_arcsec"] > 2.2)
+    wide = truth.take(wide)
+
+    def distance_arcsec(over_quasar: float) -> Any:
+        other = replace(
+            wide, lens_ujy=over_quasar * wide.quasar_ujy, log_mass=wide.log_mass * 0 + 11.5
+        )
+        layout = paint.lay_out(other, [1], 0.9, np.random.default_rng(1))
+        assert np.median(layout.radius_arcsec) > 0.5
+        return np.hypot(layout.listed_x_arcsec, layout.listed_y_arcsec)
+
+    assert len(wide) > 20
+    assert np.mean(distance_arcsec(8.0) < 0.4) > 0.9
+    assert np.mean(distance_arcsec(0.5) > 0.6) > 0.8
+
+
+def test_the_peak_of_a_galaxy_is_that_of_its_image() -> None:
+    """Against an image of 400 by 400 pixels; a point is as bright as a point."""
+    from archipelago.simulate.light import galaxies, points, render
+
+    zero, width = np.zeros(1), np.full((1, 1), 30.0)
+    for radius, tolerance in ((0.0, 1e-6), (20.0, 0.12), (60.0, 0.15)):
+        light = galaxies(
+            zero, zero, np.ones((1, 1)), width, r_eff_px=np.full(1, radius), index=4.0,
+            axis_ratio=np.ones(1), angle_rad=zero,
+        ) if radius else points(zero, zero, np.ones((1, 1)), width)  # fmt: skip
+        image = render([light], 401)
+        point = render([points(zero, zero, np.ones((1, 1)), width)], 401)
+        expected = float(image.max() / point.max())
+        got = paint._peak_over_points(np.array([radius]), 30.0)[0]
+        assert got == pytest.approx(expected, rel=tolerance), radius
+
+
+def test_lenses_are_as_large_as_their_living_mass_says() -> None:
+    """Templates are of 10^10 solar masses formed, of which 0.6 live on."""
+    truth, templates = _truth("lensed"), _templates()
+    mag = truth.table["lens_mag"].to_numpy(dtype=float)
+    unit = templates.classes["galaxy"].fluxes[:, 1]
+    formed = 10 + np.log10(10 ** (0.4 * (23.9 - mag))[:, None] / unit[None, :])
+    assert (np.abs(formed - 0.22 - truth.log_mass[:, None]).min(axis=1) < 1e-5).all()
+
+
 # -------------------------------------------------------------------------------- noise
 
 
@@ -386,7 +432,9 @@ def shard() -> Injected:
 
 def test_injected_objects_are_measured_as_bright_as_they_are(shard: Injected) -> None:
     table, photometry = shard.table, shard.photometry
-    assert list(table) == list(ABOUT) and len(table) == 80
+    assert list(table)[: len(ABOUT)] == list(ABOUT) and len(table) == 80
+    moved = list(table)[len(ABOUT) :]
+    assert set(moved) == set(about_moves(moved)) and table[moved].notna().all(axis=None)
     assert set(table["lost_at"]) <= {"", "J detected"}
     kept = table[table["lost_at"] == ""]
     assert sorted(kept["id"]) == sorted(photometry["id"])
@@ -637,6 +685,47 @@ def test_the_interval_of_the_smooth_model_is_that_of_the_objects_near() -> None:
     assert mean.mean() == pytest.approx(0.75, abs=0.01)
     # Binomial: sqrt(0.75 * 0.25 / 400) = 0.022.
     assert mean.std() == pytest.approx(0.022, abs=0.006)
+
+
+def _moved(n: int, rng: np.random.Generator) -> Moves:
+    """Moves of two colours, uncertain by 0.2 mag at all redshifts alike."""
+    common = np.repeat(rng.normal(0.0, 0.2, (n, 2, 1)), 3, axis=2)
+    zero = np.zeros((n, 2))
+    return Moves(("i", "z", "J"), np.array([5.5, 6.0, 6.5]), common, zero, zero)
+
+
+def test_the_interval_holds_what_is_not_known_of_the_colours() -> None:
+    """Half of all pass a cut in the first colour, which may be 0.2 mag off; the other is free.
+
+    Quasars scatter by 0.3 mag about the cut: all redder by 0.2 mag, the normal distribution's
+    0.75 of them pass.
+    """
+    rng = np.random.default_rng(8)
+    values = np.column_stack([rng.uniform(18, 21, 1500), rng.uniform(5.5, 6.5, 1500)])
+    moves = _moved(1500, rng)
+    own = rng.normal(0.0, 0.3, 1500)
+    axes = ("quasar_mag", "redshift")
+    fitted = complete.Smooth.fit(values, own + moves.redder_mag[:, 0, 0] > 0, axes, moves)
+    mean = fitted.chances(values[:200]).mean(axis=0)
+    assert mean.mean() == pytest.approx(0.5, abs=0.05)
+    assert mean.std() == pytest.approx(0.24, abs=0.05)
+    got = fitted({"quasar_mag": 19.5, "redshift": 6.0})
+    assert got.lo < 0.25 and got.hi > 0.75
+    other = complete.Smooth.fit(values, own > 0, axes, moves)
+    assert other.chances(values[:200]).mean(axis=0).std() < 0.03
+
+
+def test_a_cut_on_two_axes_together_is_followed() -> None:
+    """Passing asks for wide pairs behind far lenses and narrow ones behind near: no sum of two."""
+    rng = np.random.default_rng(9)
+    axes = design.AXES["lensed"]
+    low, high = np.array([18, 5.5, 18.5, 0.2, 0.3, 2]), np.array([21.5, 6.7, 24, 1.7, 3, 30])
+    values = rng.uniform(low, high, (3000, 6))
+    passed = (values[:, 4] > 1.2) == (values[:, 3] > 0.9)
+    fitted = complete.Smooth.fit(values, passed, axes)
+    test = rng.uniform(low, high, (500, 6))
+    true = (test[:, 4] > 1.2) == (test[:, 3] > 0.9)
+    assert np.mean((fitted.chances(test).mean(axis=1) > 0.5) == true) > 0.93
 
 
 def test_too_few_objects_tell_no_completeness() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from workflow_checkout import Checkout, planned_rules, search_of
 from archipelago.base.images import load_images
 from archipelago.demosky.server import DemoServer
 from archipelago.demosky.sky import Sky
+from archipelago.injections.completeness import completeness
 
 pytestmark = pytest.mark.slow
 
@@ -151,6 +153,50 @@ def test_twice_from_scratch_is_the_same(
         with np.load(again.result(name)) as one, np.load(finished.result(name)) as two:
             np.testing.assert_array_equal(one["ids"], two["ids"])
             np.testing.assert_allclose(one["features"], two["features"], atol=1e-5)
+
+
+def test_injections_go_through_the_search_and_into_its_report(
+    finished: Checkout, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "checkout", symlinks=True)
+    search = Checkout(Path(folder), finished.overlays)
+    change = {"injections": {"enabled": True, "n_quasars": 150, "n_lensed": 150, "shards": 2}}
+    assert planned_rules(search.snakemake("-n", change=change)) == {
+        "inject": 2,
+        "injected_features": 4,
+        "injected_sed": 2,
+        "injected_rank": 2,
+        "completeness": 1,
+        "report": 1,
+        "all": 1,
+    }
+    done = search.snakemake(change=change)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = pd.read_parquet(search.result("injections/injected.parquet"))
+    assert table["id"].is_unique and len(table) > 250
+    assert set(table["kind"]) == {"quasar", "lensed"}
+    passed = table["lost_at"] == ""
+    assert passed.any() and (table.loc[passed & table["has_images"], "rank"] >= 1).all()
+    assert table.loc[~passed, "rank"].isna().all()
+    counted = pd.read_csv(search.result("injections/completeness.csv"))
+    whole = counted[(counted["axis"] == "all") & (counted["stage"] == "W2 detected")]
+    assert whole["k"].sum() == passed.sum()
+    found = completeness(search.result(""), z_mag=[18.5, 20.0], redshift=6.2, stage="W2 detected")
+    assert ((found.lo <= found.value) & (found.value <= found.hi)).all()
+    assert "Nothing was injected" not in search.result("report.html").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text()
+    kinds = {
+        r"passes: .*": "passes: <stage>",
+        r"(combined_p|rank_by|similarity|image_log_odds)_.*": r"\1_*",
+        r"moved_quasar_.*_at_.*": "moved_quasar_<a>_<b>_at_<redshift>_mag",
+        r"moved_(lens|scatter)_\w+?_\w+?(_mag)?": r"moved_\1_<a>_<b>\2",
+    }
+    for field in pq.read_schema(search.result("injections/injected.parquet")):
+        assert (field.metadata or {}).get(b"description"), field.name
+        name = field.name
+        for pattern, documented in kinds.items():
+            name = re.sub(f"^{pattern}$", documented, name)
+        assert f"`{name}`" in page, name
 
 
 def test_every_column_is_described_and_documented(finished: Checkout) -> None:

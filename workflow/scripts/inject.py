@@ -10,6 +10,7 @@ injected : where the search has images: cutouts of those that have images [count
 from archipelago.base.images import save_images
 from archipelago.base.logs import log_to
 from archipelago.base.tables import write_table
+from archipelago.injections.colours import about_moves
 from archipelago.injections.files import read_run
 from archipelago.injections.inject import ABOUT, inject
 from archipelago.photometry.measure import describe
@@ -21,7 +22,8 @@ made = inject(
     int(snakemake.wildcards.shard),
     int(snakemake.params.injections["shards"]),
 )
-write_table(made.table, snakemake.output.table, ABOUT)
+about = {**ABOUT, **about_moves(list(made.table.columns))}
+write_table(made.table, snakemake.output.table, about)
 write_table(made.photometry, snakemake.output.photometry, describe(made.photometry.columns))
 if made.images is not None:
     images = made.images

@@ -5,7 +5,8 @@
     completeness("results/des_dr2", z_mag=20.3, redshift=6.1, lens_mag=21.0, separation_arcsec=1.2)
 
 give the value and its 90 % interval. The tables count; the function smooths: a logistic model of
-the axes, fitted to the same objects.
+the axes, fitted to the same objects. Its interval holds what the objects leave open, and what is
+not known of the colours of quasars and lenses (`archipelago.injections.colours.Moves`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from scipy.stats import beta, gamma
 
 from archipelago.base.errors import ConfigError, InputError, nearest
 from archipelago.base.tables import read_table
+from archipelago.injections.colours import Moves, about_moves, moves_of, tents
 from archipelago.injections.design import AXES, KINDS
 from archipelago.injections.inject import ABOUT as ABOUT_INJECTED
 from archipelago.injections.ranking import ABOUT as ABOUT_RANKING
@@ -129,7 +131,7 @@ def describe(table: pd.DataFrame) -> dict[str, str]:
         f"{PASSES}{stage}": f"whether it passes: {stage}; see completeness.csv"
         for stage in stages_of(table)
     }
-    return {**about, **passed}
+    return {**about, **about_moves(list(table.columns)), **passed}
 
 
 def completeness_table(table: pd.DataFrame, n_bins: int) -> pd.DataFrame:
@@ -199,10 +201,20 @@ _KNOTS = (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)
 #: Width of the prior of coefficients: slopes, changes of slope, products [ln odds per half range].
 #: A cut is a step within a tenth of a magnitude: slopes must be free to be as steep.
 _PRIOR_LINEAR, _PRIOR_BENT, _PRIOR_PRODUCT = 10.0, 30.0, 3.0
+#: Where the effect of other colours is told, on the same scale of the redshift, and the steps of
+#: colour [mag] and of ln scatter that it is per.
+_PLACES = (-1.0, *_KNOTS, 1.0)
+_STEP_MAG, _STEP_LN = 0.1, 0.2
+#: Where products of two axes are told, linear between.
+_PAIR_PLACES = (-1.0, -0.5, 0.0, 0.5, 1.0)
+#: Width of learnt priors to begin with [ln odds], its bounds, and how often it is learnt.
+_PRIOR_LEARNT, _LEAST_LEARNT, _MOST_LEARNT, _LEARN = 1.0, 0.01, 10.0, 8
 _STEPS = 200
 #: Draws of the coefficients that intervals come from, and points that a missing axis is
 #: averaged over.
 _DRAWS, _AVERAGED = 200, 64
+#: Points asked for at once.
+_AT_ONCE = 32
 #: Steps before the first draw, and from one to the next.
 _WARM, _THIN = 200, 5
 
@@ -227,6 +239,7 @@ class Smooth:
     coefficients : (p,) where the posterior is highest.
     drawn : (p, draw) from the posterior.
     sample : (m, axis) values that a missing axis is averaged over.
+    moves : a draw each of how far all colours are from those thought most likely; None: not told.
     """
 
     axes: tuple[str, ...]
@@ -235,21 +248,30 @@ class Smooth:
     coefficients: Floats
     drawn: Floats
     sample: Floats
+    moves: Moves | None = None
 
     @classmethod
-    def fit(cls, values: Floats, passed: Bools, axes: Sequence[str]) -> Smooth:
+    def fit(
+        cls, values: Floats, passed: Bools, axes: Sequence[str], moves: Moves | None = None
+    ) -> Smooth:
         """Fit the model.
 
-        ln odds = slopes that change at seven knots per axis, products of each two axes, and for a
-        quasar behind a lens the same of the magnitude of both together and of the lens's share
-        of the light. Coefficients have Gaussian priors about 0; the mode is found by Newton's
-        method, and draws from the posterior by elliptical slices (`_posterior_draws`).
+        ln odds = slopes that change at seven knots per axis, and surfaces over each two axes; for a
+        quasar behind a lens also of the magnitude of both together and of the lens's share of the
+        light. Where objects tell by how much their colours were moved, each colour of quasars,
+        and its scatter, has an effect at nine redshifts, linear between, and each of lenses one
+        that changes with the lens's redshift and share of the light. Coefficients have Gaussian
+        priors about 0; those of each surface and of each colour's effect have a width of their own,
+        which the objects tell (MacKay 1992, Neural Comput. 4, 415): most do nothing. The mode is
+        found by Newton's method, and draws from the posterior by elliptical slices
+        (`_posterior_draws`).
 
         Parameters
         ----------
         values : (n, axis).
         passed : (n,).
         axes : names, of `AXES`.
+        moves : (n) of the objects; None: their colours are as if known.
 
         Raises
         ------
@@ -264,25 +286,35 @@ class Smooth:
             )
         low, high = values.min(axis=0), values.max(axis=0)
         spread = values[:: max(1, len(values) // _AVERAGED)][:_AVERAGED]
-        empty = cls(tuple(axes), low, high, np.empty(0), np.empty((0, 0)), spread)
-        design, precision = empty.features(values), empty.prior_precision()
-        target = passed.astype(float)
-        coefficients = np.zeros(design.shape[1])
-        hessian = np.diag(precision)
-        for _ in range(_STEPS):
-            p = _logistic(design @ coefficients)
-            gradient = design.T @ (target - p) - precision * coefficients
-            hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(precision)
-            step = np.linalg.solve(hessian, gradient)
-            step *= min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
-            coefficients = coefficients + step
-            if np.abs(step).max() < 1e-6:
-                break
+        worlds = None
+        if moves is not None:
+            rows = np.random.default_rng(6_052).integers(len(moves), size=_DRAWS)
+            worlds = moves.take(rows)
+        empty = cls(tuple(axes), low, high, np.empty(0), np.empty((0, 0)), spread, worlds)
+        design, width, group = empty.features(values)
+        if moves is not None:
+            effects, of_colour = empty.effects(values, moves)
+            design = np.hstack([design, effects])
+            width = np.concatenate([width, np.full(len(of_colour), _PRIOR_LEARNT)])
+            group = np.concatenate([group, group.max() + 1 + of_colour])
+        target, precision = passed.astype(float), width**-2.0
+        coefficients, hessian = _mode(design, target, precision, np.zeros(len(precision)))
+        for _ in range(_LEARN):
+            precision = _relevance(coefficients, hessian, precision, group)
+            coefficients, hessian = _mode(design, target, precision, coefficients)
         drawn = _posterior_draws(design, target, precision, coefficients, hessian)
-        return cls(empty.axes, low, high, coefficients, drawn, spread)
+        return cls(empty.axes, low, high, coefficients, drawn, spread, worlds)
 
-    def features(self, values: Floats) -> Floats:
-        """Return what the ln odds are linear in, (n, p), of values (n, axis)."""
+    def features(self, values: Floats) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Return what the ln odds are linear in, of values (n, axis).
+
+        Returns
+        -------
+        features : (n, p).
+        width : (p,) of each coefficient's prior.
+        group : (p,) those of one number have a width of their own, which the objects tell; -1: as
+            stated.
+        """
         scaled = [self._scaled(values[:, k], k) for k in range(len(self.axes))]
         linear = list(scaled)
         if "lens_mag" in self.axes:
@@ -290,21 +322,92 @@ class Smooth:
             lens = values[:, self.axes.index("lens_mag")]
             both = quasar - 2.5 * np.log10(1 + 10 ** (0.4 * (quasar - lens)))
             place = self.axes.index("quasar_mag")
-            share = 1 / (1 + 10 ** (0.4 * (lens - quasar)))
-            linear += [self._scaled(both, place), 2 * share - 1]
+            linear += [self._scaled(both, place), 2 * self._lens_share(values) - 1]
         bent = [np.maximum(one - knot, 0.0) for one in linear for knot in _KNOTS]
         products = [scaled[i] * scaled[j] for i in range(len(scaled)) for j in range(i)]
-        return np.column_stack([np.ones(len(values)), *linear, *bent, *products])
+        near = [tents(one, _PAIR_PLACES) for one in linear]
+        pairs = [
+            (near[i][:, :, None] * near[j][:, None, :]).reshape(len(values), -1)
+            for i in range(len(near))
+            for j in range(i)
+        ]
+        parts = [
+            (np.ones((len(values), 1)), _PRIOR_LINEAR, False),
+            (np.column_stack(linear), _PRIOR_LINEAR, False),
+            (np.column_stack(bent), _PRIOR_BENT, False),
+            *([(np.column_stack(products), _PRIOR_PRODUCT, False)] if products else []),
+            *((one, _PRIOR_LEARNT, True) for one in pairs),
+        ]
+        width = np.concatenate([np.full(one.shape[1], prior) for one, prior, _ in parts])
+        group = np.concatenate(
+            [np.full(one.shape[1], k if learnt else -1) for k, (one, _, learnt) in enumerate(parts)]
+        )
+        return np.hstack([one for one, _, _ in parts]), width, group
 
-    def prior_precision(self) -> Floats:
-        """Return one over the variance of each coefficient's prior, (p,)."""
-        n = len(self.axes)
-        n_linear = 1 + n + (2 if "lens_mag" in self.axes else 0)
-        n_all = n_linear + (n_linear - 1) * len(_KNOTS) + n * (n - 1) // 2
-        width = np.full(n_all, _PRIOR_BENT)
-        width[:n_linear] = _PRIOR_LINEAR
-        width[n_all - n * (n - 1) // 2 :] = _PRIOR_PRODUCT
-        return width**-2.0
+    def effects(self, values: Floats, moves: Moves) -> tuple[Floats, NDArray[np.int64]]:
+        """Return what the ln odds are linear in beside `features`, (n, q), and of which colour.
+
+        Parameters
+        ----------
+        values : (n, axis).
+        moves : (n).
+        """
+        amounts = [
+            moves.quasar_mag(values[:, self.axes.index("redshift")]) / _STEP_MAG,
+            moves.ln_scatter / _STEP_LN,
+            moves.lens_mag / _STEP_MAG,
+        ]
+        columns, group = [], []
+        for number, (amount, shape) in enumerate(zip(amounts, self._shapes(values), strict=False)):
+            columns.append((amount[:, :, None] * shape[:, None, :]).reshape(len(values), -1))
+            colours = np.arange(amount.shape[1]) + number * amount.shape[1]
+            group.append(np.repeat(colours, shape.shape[1]))
+        return np.hstack(columns), np.concatenate(group)
+
+    def _shapes(self, values: Floats) -> list[Floats]:
+        """Return how the effects of quasars' colours, their scatter and lenses' colours change.
+
+        Each (n, k); the last one only where there are lenses.
+        """
+        redshift = self.axes.index("redshift")
+        near = tents(self._scaled(values[:, redshift], redshift), _PLACES)
+        if "lens_mag" not in self.axes:
+            return [near, near]
+        lens = self.axes.index("lens_redshift")
+        share = 2 * self._lens_share(values) - 1
+        place = self._scaled(values[:, lens], lens)
+        return [near, near, np.stack([np.ones(len(values)), place, share], axis=1)]
+
+    def _odds_of_worlds(self, values: Floats, effects: Floats) -> Floats:
+        """Return what the colours of each draw's world add to the ln odds, (n, draw).
+
+        Parameters
+        ----------
+        values : (n, axis).
+        effects : (q, draw) coefficients of `effects`.
+        """
+        assert self.moves is not None  # asked only then
+        moves = self.moves
+        near = tents(values[:, self.axes.index("redshift")], moves.knots)
+        amounts = [
+            np.einsum("nk,dck->ndc", near, moves.redder_mag) / _STEP_MAG,
+            moves.ln_scatter[None] / _STEP_LN,
+            moves.lens_mag[None] / _STEP_MAG,
+        ]
+        odds, start = np.zeros((len(values), len(moves))), 0
+        for amount, shape in zip(amounts, self._shapes(values), strict=False):
+            n_colours = amount.shape[2]
+            part = effects[start : start + n_colours * shape.shape[1]]
+            start += len(part)
+            part = part.reshape(n_colours, shape.shape[1], -1)
+            odds += (amount * np.einsum("nk,ckd->ndc", shape, part, optimize=True)).sum(axis=2)
+        return odds
+
+    def _lens_share(self, values: Floats) -> Floats:
+        """Return the lens's share of the light of lens and quasar, (n,)."""
+        quasar = values[:, self.axes.index("quasar_mag")]
+        lens = values[:, self.axes.index("lens_mag")]
+        return np.asarray(1 / (1 + 10 ** (0.4 * (lens - quasar))))
 
     def _scaled(self, values: Floats, axis: int) -> Floats:
         low, high = self.low[axis], self.high[axis]
@@ -314,7 +417,14 @@ class Smooth:
 
     def chances(self, values: Floats) -> Floats:
         """Return the completeness at points (n, axis) by draws of the model, (n, draw)."""
-        return _logistic(self.features(values) @ self.drawn)
+        return self._chances(values, self.features(values)[0])
+
+    def _chances(self, values: Floats, features: Floats) -> Floats:
+        """Return `chances` at points whose `features` (n, p) are there."""
+        odds = np.asarray(features @ self.drawn[: features.shape[1]])
+        if self.moves is not None:
+            odds += self._odds_of_worlds(values, self.drawn[features.shape[1] :])
+        return _logistic(odds)
 
     def __call__(self, given: Mapping[str, ArrayLike | None]) -> Value:
         """Return the completeness at points.
@@ -328,25 +438,65 @@ class Smooth:
         shape = np.broadcast_shapes(*(one.shape for one in arrays.values()))
         flat = {name: np.broadcast_to(one, shape).ravel() for name, one in arrays.items()}
         n = int(np.prod(shape))
-        rows = np.empty((n, 3))
         missing = [name for name in self.axes if name not in flat]
         sample = self.sample if missing else self.sample[:1]
-        for row in range(n):
-            points = np.array(sample)
-            inside = True
-            for name, values in flat.items():
-                place = self.axes.index(name)
-                points[:, place] = values[row]
-                inside &= bool(self.low[place] <= values[row] <= self.high[place])
-            if not inside:
-                rows[row] = np.nan
-                continue
-            features = self.features(points)
-            each = _logistic(features @ self.drawn).mean(axis=0)
-            middle = float(_logistic(features @ self.coefficients).mean())
-            low, high = np.quantile(each, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-            rows[row] = middle, min(low, middle), max(high, middle)
-        return Value(*(rows[:, k].reshape(shape) for k in range(3)))
+        points = np.repeat(sample[None], n, axis=0)
+        inside = np.ones(n, dtype=bool)
+        for name, values in flat.items():
+            place = self.axes.index(name)
+            points[:, :, place] = values[:, None]
+            inside &= (values >= self.low[place]) & (values <= self.high[place])
+        result = np.full((n, 3), np.nan)
+        rows = np.flatnonzero(inside)
+        for part in np.array_split(rows, -(-len(rows) // _AT_ONCE)) if len(rows) else []:
+            result[part] = self._with_interval(points[part])
+        return Value(*(result[:, k].reshape(shape) for k in range(3)))
+
+    def _with_interval(self, points: Floats) -> Floats:
+        """Return value, lo and hi, each of the mean over m points, (n, 3) of (n, m, axis)."""
+        n, m, _ = points.shape
+        flat = points.reshape(n * m, -1)
+        features = self.features(flat)[0]
+        each = self._chances(flat, features).reshape(n, m, -1).mean(axis=1)
+        likeliest = _logistic(features @ self.coefficients[: features.shape[1]])
+        middle = likeliest.reshape(n, m).mean(axis=1)
+        low, high = np.quantile(each, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
+        return np.stack([middle, np.minimum(low, middle), np.maximum(high, middle)], axis=1)
+
+
+def _mode(
+    design: Floats, target: Floats, precision: Floats, start: Floats
+) -> tuple[Floats, Floats]:
+    """Return where a logistic model's posterior is highest (p,), and its curvature (p, p)."""
+    coefficients, hessian = start, np.diag(precision)
+    for _ in range(_STEPS):
+        p = _logistic(design @ coefficients)
+        gradient = design.T @ (target - p) - precision * coefficients
+        hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(precision)
+        step = np.linalg.solve(hessian, gradient)
+        step *= min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
+        coefficients = coefficients + step
+        if np.abs(step).max() < 1e-6:
+            break
+    return coefficients, hessian
+
+
+def _relevance(
+    coefficients: Floats, hessian: Floats, precision: Floats, group: NDArray[np.int64]
+) -> Floats:
+    """Return precisions of the priors with those of each group as its coefficients tell.
+
+    One over the width squared becomes (number of coefficients that the objects determine) / (sum
+    of their squares): MacKay (1992, Neural Comput. 4, 415, equation 4.4). Group -1 stays.
+    """
+    variance = np.diag(np.linalg.inv(hessian))
+    result = precision.copy()
+    for one in np.unique(group[group >= 0]):
+        rows = group == one
+        determined = float((1 - precision[rows] * variance[rows]).sum())
+        width2 = float((coefficients[rows] ** 2).sum()) / max(determined, _TINY_N)
+        result[rows] = np.clip(width2, _LEAST_LEARNT**2, _MOST_LEARNT**2) ** -1.0
+    return result
 
 
 def _posterior_draws(
@@ -423,11 +573,13 @@ def smooth_of(table: pd.DataFrame, kind: str, stage: str) -> Smooth:
             next_step=f"use one of: {'; '.join(names)}",
         )
     mine = table[(table["kind"] == kind).to_numpy()]
-    return Smooth.fit(
-        mine[list(AXES[kind])].to_numpy(dtype=float),
-        mine[f"{PASSES}{stage}"].to_numpy(dtype=bool),
-        AXES[kind],
-    )
+    return fit_smooth(mine, mine[f"{PASSES}{stage}"].to_numpy(dtype=bool), kind)
+
+
+def fit_smooth(injected: pd.DataFrame, passed: Bools, kind: str) -> Smooth:
+    """Return the model of injected objects of one kind, with axes and moves; (n) that passed."""
+    values = injected[list(AXES[kind])].to_numpy(dtype=float)
+    return Smooth.fit(values, passed, AXES[kind], moves_of(injected))
 
 
 def completeness(
@@ -483,7 +635,9 @@ def completeness(
             where="completeness",
             next_step="give injections/injected.parquet of a run with injections.enabled",
         )
-    model = smooth_of(table, kind, names[-1] if stage is None else stage)
+    chosen = names[-1] if stage is None else stage
+    of_table = isinstance(run, pd.DataFrame)
+    model = smooth_of(table, kind, chosen) if of_table else _model_of(str(run), kind, chosen)
     given = {"quasar_mag": z_mag, "redshift": redshift}
     return model({**given, **lens} if kind == "lensed" else given)
 
@@ -491,6 +645,11 @@ def completeness(
 @lru_cache(maxsize=4)
 def _table_of(folder: str) -> pd.DataFrame:
     return read_table(Path(folder) / "injections" / "injected.parquet", required=["id", "kind"])
+
+
+@lru_cache(maxsize=16)
+def _model_of(folder: str, kind: str, stage: str) -> Smooth:
+    return smooth_of(_table_of(folder), kind, stage)
 
 
 # --- the lensed fraction -------------------------------------------------------------------------

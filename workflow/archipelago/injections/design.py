@@ -66,7 +66,7 @@ class Truth:
     table : columns id, kind and the axes of `AXES`, (n); NaN where an axis does not apply.
     quasar_ujy, lens_ujy : (n, band) total fluxes; the lens's 0 where there is none.
     x_arcsec, y_arcsec, share : (n, 4) images: place from the lens, share of the quasar's light.
-    log_mass : (n,) log10 of the lens's stellar mass [solar]; NaN without.
+    log_mass : (n,) log10 of the lens's mass in living stars and remnants [solar]; NaN without.
     shear_angle_rad : (n,) direction of the shear.
     """
 
@@ -201,7 +201,7 @@ def draw(
             galaxies, columns, reference, lens_mag, "galaxy", fit, rng, templates.bands
         )
         amplitude = 10 ** (0.4 * (UJY_AB - lens_mag)) / galaxies[:, reference]
-        log_mass = 10.0 + np.log10(amplitude)
+        log_mass = 10.0 + np.log10(amplitude) + _LIVING_DEX
         table["lens_redshift"] = lens_redshift
         x, y, share, angle, table["magnification"] = _configurations(design, rng)
         made &= lens_redshift < np.nan_to_num(redshift)
@@ -328,6 +328,15 @@ def _chosen(ln_weight: Floats, rng: np.random.Generator) -> Ints:
     return np.asarray((ln_weight + gumbel).argmax(axis=1), dtype=np.int64)
 
 
+def model_error(fit: Mapping[str, Any], name: str, bands: Sequence[str]) -> Floats:
+    """Return what templates of a class may be wrong by, as a share of flux, (band,).
+
+    That is ``sed.fit.model_error``.
+    """
+    table = fit["model_error"][name]
+    return np.array([float(table.get(band, table["default"])) for band in bands])
+
+
 def _scattered(
     unit: Floats,
     columns: list[int],
@@ -347,9 +356,7 @@ def _scattered(
     """
     ln_scatter = np.zeros(unit.shape)
     if name == "quasar":
-        table = fit["model_error"][name]
-        fraction = np.array([float(table.get(band, table["default"])) for band in names])
-        ln_scatter = rng.normal(0.0, 1.0, unit.shape) * fraction
+        ln_scatter = rng.normal(0.0, 1.0, unit.shape) * model_error(fit, name, names)
     section = fit["survey_error"]
     for group in section["groups"].values():
         member = np.array([band in group for band in names], dtype=float)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from archipelago.base.images import ImageSet
 from archipelago.injections.colours import Colours, learn_colours
-from archipelago.injections.design import KINDS, Truth, draw, wanted
+from archipelago.injections.design import KINDS, Truth, draw, model_error, wanted
 from archipelago.injections.noise import BandNoise, Partner, bright_objects
 from archipelago.injections.paint import (
     aperture_light,
@@ -184,13 +184,16 @@ def inject(run: Run, settings: Mapping[str, Any], shard: int, shards: int) -> In
             _LOG.warning("%d of %d %ss cannot be made", len(mine) - len(truth), len(mine), kind)
         ids = start + mine[truth.table["id"].to_numpy()]
         redshift = truth.table["redshift"].to_numpy(dtype=float)
+        galaxy_error = model_error(run.fit, "galaxy", run.bands)
+        moves = world.colours.drawn(len(truth), galaxy_error, rng)
         truth = replace(
             truth,
             table=truth.table.assign(id=ids),
-            quasar_ujy=world.colours.applied(truth.quasar_ujy, redshift, world.band),
+            quasar_ujy=world.colours.applied(truth.quasar_ujy, redshift, world.band, moves),
+            lens_ujy=moves.on_lenses(truth.lens_ujy, world.band),
         )
         one = _inject(world, truth, rng)
-        tables.append(one.table)
+        tables.append(pd.concat([one.table, moves.columns()], axis=1))
         photometries.append(one.photometry)
         if one.images is not None:
             pixels.append(one.images)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaincinv
 
 from archipelago.injections.design import Truth
 from archipelago.simulate.light import Components, galaxies, points, render
@@ -18,8 +19,10 @@ Images = NDArray[np.float32]
 #: Window of the centroid that a survey lists (sigma), over the FWHM of its points (assumed).
 _WINDOW = 0.65
 _STEPS = 8
-#: Size at which a galaxy's light counts half for being the brightest spot [arcsec].
-_COMPACT_ARCSEC = 0.5
+#: FWHM of a Gaussian, in its sigma.
+_FWHM_SIGMA = 2.3548
+#: Sersic index of lens galaxies, and rings of equal light that they are taken as.
+_INDEX, _RINGS = 4.0, (np.arange(24) + 0.5) / 24
 #: How well a survey knows a position (assumed) [px], and the width of a pixel's edge in apertures.
 _JITTER_PX, _EDGE_PX = 0.1, 1.0
 #: Least radius within which a catalogue without a beam of its own counts light [arcsec].
@@ -51,8 +54,8 @@ def lay_out(
 ) -> Layout:
     """Say where everything lies.
 
-    A survey lists an object at the windowed centroid of its light, starting at its most
-    conspicuous part: images nearer than the seeing are one object, of wider ones it lists the
+    A survey lists an object at the windowed centroid of its light, starting at the part with
+    the brightest peak: images nearer than the seeing are one object, of wider ones it lists the
     brightest (as a detection that does not split them would; assumed).
 
     Parameters
@@ -77,7 +80,7 @@ def lay_out(
     lens = np.clip(truth.lens_ujy[:, near], 0, None).sum(axis=1)
     light = np.hstack([truth.share * quasar[:, None], lens[:, None]])
     spot = light.copy()
-    spot[:, 4] /= 1 + (radius / _COMPACT_ARCSEC) ** 2
+    spot[:, 4] *= _peak_over_points(radius, fwhm_arcsec)
     first = spot.argmax(axis=1)
     rows = np.arange(n)
     cx, cy = x[rows, first], y[rows, first]
@@ -96,6 +99,17 @@ def lay_out(
         np.clip(rng.normal(0.75, 0.15, n), 0.35, 1.0),
         truth.shear_angle_rad + np.pi / 2 + rng.normal(0, 0.2, n),
     )
+
+
+def _peak_over_points(radius_arcsec: Floats, fwhm_arcsec: float) -> Floats:
+    """Return how bright the peaks of lens galaxies are over those of points as bright, (n,).
+
+    In images of Gaussian sharpness: the mean of that Gaussian over the galaxy's light, whose radii
+    follow from the inverse of the incomplete gamma function (Ciotti & Bertin 1999, A&A 352, 447).
+    """
+    b = gammaincinv(2 * _INDEX, 0.5)
+    ring = (gammaincinv(2 * _INDEX, _RINGS) / b) ** _INDEX * radius_arcsec[:, None]
+    return np.asarray(np.exp(-0.5 * (ring * _FWHM_SIGMA / fwhm_arcsec) ** 2).mean(axis=1))
 
 
 def light_of(
@@ -151,7 +165,7 @@ def light_of(
                 r_eff_px=layout.radius_arcsec / scale_arcsec,
                 axis_ratio=layout.axis_ratio,
                 angle_rad=layout.angle_rad,
-                index=4.0,
+                index=_INDEX,
             )
         )
     return render(parts, size_px), x_px, y_px

@@ -12,13 +12,9 @@ reported on.
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ from archipelago.config.model import Config
 from archipelago.learning.features import compute_features
 from archipelago.learning.settings import LearningSettings
 from archipelago.learning.training import train
+from archipelago.measure.command import side_by_side, sky_parser
 from archipelago.measure.discovery import demo_sky, evidence, precisions, similarity, simulated_sky
 from archipelago.measure.verdicts import configuration, seeds_of, templates_of
 
@@ -71,6 +68,7 @@ def measure_variant(
     last = history.iloc[-1]
     return {
         "variant": name,
+        "sky": seed,
         "alignment": last["alignment"],
         "uniformity": last["uniformity"],
         "rank_me": last["rank_me"],
@@ -84,36 +82,29 @@ def measure_variant(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m archipelago.measure.ablation",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--skies", default="201,202", help="seeds of the skies")
-    parser.add_argument("--cache", type=Path, default=Path(".demo/discovery"))
-    parser.add_argument("--processes", type=int, default=2, help="trainings at once, a core each")
+    parser = sky_parser("ablation", __doc__, "201,202", "the figures of each network")
     options = parser.parse_args(arguments)
     try:
-        config = configuration([_REPOSITORY / "config.yaml", _PRESETS / "demo.yaml"], [])
+        config = configuration([_REPOSITORY / "config.yaml", _PRESETS / "demo.yaml"], options.set)
         options.cache.mkdir(parents=True, exist_ok=True)
         templates_of(config, _REPOSITORY, options.cache / "templates.npz")
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each process
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-            jobs = [
-                pool.submit(measure_variant, name, change, seed, config, options.cache)
-                for name, change in VARIANTS.items()
-                for seed in seeds_of(options.skies)
-            ]
-            rows = []
-            for job in jobs:
-                rows.append(job.result())
-                print(rows[-1], file=sys.stderr, flush=True)
+        jobs = [
+            (name, change, seed, config, options.cache)
+            for name, change in VARIANTS.items()
+            for seed in seeds_of(options.skies)
+        ]
+        rows = []
+        for row in side_by_side(measure_variant, jobs, options.processes):
+            rows.append(row)
+            print(row, file=sys.stderr, flush=True)
     except ArchipelagoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    table = pd.DataFrame(rows).groupby("variant", sort=False).mean()
-    print(table.round(3).to_string())
+    table = pd.DataFrame(rows)
+    if options.out is not None:
+        table.to_csv(options.out, index=False)
+    means = table.drop(columns="sky").groupby("variant", sort=False).mean()
+    print(means.round(3).to_string())
     return 0
 
 

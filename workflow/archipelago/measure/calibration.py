@@ -23,6 +23,7 @@ import pandas as pd
 from archipelago.base.errors import ArchipelagoError
 from archipelago.candidates.combine import Calibration, write_calibration
 from archipelago.config.model import Config
+from archipelago.measure.command import sky_parser
 from archipelago.measure.sky_evidence import demo_configuration, sky_tables
 from archipelago.measure.verdicts import seeds_of
 from archipelago.measure.weighing import fit_calibration, report
@@ -47,17 +48,9 @@ def _provenance(table: pd.DataFrame, networks: int, config: Config) -> dict[str,
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m archipelago.measure.calibration",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--skies", default="201-206", help="seeds of the skies, such as 1,3,11-14")
+    parser = sky_parser("calibration", __doc__, "201-206", "the calibration")
+    parser.set_defaults(out=_REPOSITORY / "data" / "calibration.csv")
     parser.add_argument("--networks", type=int, default=1, help="networks per sky")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--cache", type=Path, default=Path(".demo/discovery"))
-    parser.add_argument("--processes", type=int, default=2, help="skies at once, a core each")
-    parser.add_argument("--out", type=Path, default=_REPOSITORY / "data" / "calibration.csv")
     return parser
 
 

@@ -20,12 +20,9 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import multiprocessing
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +45,7 @@ from archipelago.learning.features import compute_features
 from archipelago.learning.model import Model, load_model, save_model
 from archipelago.learning.settings import LearningSettings
 from archipelago.learning.training import train
+from archipelago.measure.command import side_by_side, sky_parser
 from archipelago.measure.sky_images import sky_images
 from archipelago.measure.verdicts import (
     configuration,
@@ -392,17 +390,8 @@ def _islands(table: pd.DataFrame, name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m archipelago.measure.discovery",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--skies", default="301-305", help="seeds of the skies, such as 1,3,11-14")
+    parser = sky_parser("discovery", __doc__, "301-305", "the figures of each sky")
     parser.add_argument("--seeds", type=int, default=5, help="networks per set; two sets")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--cache", type=Path, default=Path(".demo/discovery"))
-    parser.add_argument("--processes", type=int, default=2, help="skies at once, a core each")
-    parser.add_argument("--out", type=Path, help="CSV file for the figures of each sky")
     return parser
 
 
@@ -415,17 +404,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paper = configuration([*base, _PRESETS / "paper.yaml"], [])
         options.cache.mkdir(parents=True, exist_ok=True)
         templates_of(config, _REPOSITORY, options.cache / "templates.npz")
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each process
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-            jobs = [
-                pool.submit(measure_sky, seed, config, paper, options.cache, options.seeds)
-                for seed in seeds_of(options.skies)
-            ]
-            rows = []
-            for job in jobs:
-                rows.append(job.result())
-                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+        jobs = [
+            (seed, config, paper, options.cache, options.seeds) for seed in seeds_of(options.skies)
+        ]
+        rows = []
+        for row in side_by_side(measure_sky, jobs, options.processes):
+            rows.append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
     except ArchipelagoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

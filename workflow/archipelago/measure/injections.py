@@ -1,6 +1,6 @@
 """Whether the completeness that injections predict is the one that a demo sky shows.
 
-    python -m archipelago.measure.injections --skies 301,302 --cache .demo/discovery
+    python -m archipelago.measure.injections --skies 302,303 --cache .demo/discovery
 
 makes each sky's search in this process (`archipelago.measure.sky_evidence`), injects quasars as
 the rules do, and compares, along every axis, what the smooth model of the injected objects
@@ -41,6 +41,7 @@ from archipelago.injections.inject import Run, inject, stages
 from archipelago.injections.ranking import rank_injected
 from archipelago.learning.features import compute_features
 from archipelago.lensing.evidence import learn
+from archipelago.measure.command import sky_parser
 from archipelago.measure.skies import catalogue_columns, sky_matches
 from archipelago.measure.sky_evidence import SkyEvidence, demo_configuration
 from archipelago.measure.verdicts import search_of, seeds_of, templates_of
@@ -193,7 +194,7 @@ def compare(
     out.
     """
     axes = AXES[kind]
-    model = completeness.Smooth.fit(injected[list(axes)].to_numpy(dtype=float), passed, axes)
+    model = completeness.fit_smooth(injected, passed, kind)
     values = truth[list(axes)].to_numpy(dtype=float)
     inside = ((values >= model.low) & (values <= model.high)).all(axis=1)
     values, found = values[inside], found[inside]
@@ -352,19 +353,13 @@ def _agreement(rows: pd.DataFrame) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m archipelago.measure.injections",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--skies", default="301-303", help="seeds of the skies, such as 1,3,11-14")
+    parser = sky_parser("injections", __doc__, "302,303,305", "the comparison", processes=None)
     parser.add_argument("--networks", type=int, default=1, help="networks per sky")
-    parser.add_argument("--number", type=int, default=1000, help="injected of each kind and sky")
+    parser.add_argument(
+        "--number", type=int, help="injected of each kind and sky; left out: as injections says"
+    )
     parser.add_argument("--without-lensing", action="store_true", help="no lens evidence")
     parser.add_argument("--only-cuts", action="store_true", help="neither evidence nor ranking")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--cache", type=Path, default=Path(".demo/discovery"))
-    parser.add_argument("--out", type=Path, help="CSV file for the comparison")
     return parser
 
 
@@ -376,7 +371,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.cache.mkdir(parents=True, exist_ok=True)
         templates = templates_of(config, _REPOSITORY, options.cache / "templates.npz")
         settings = config.injections.plain()
-        settings |= {"n_quasars": options.number, "n_lensed": options.number}
+        if options.number is not None:
+            settings |= {"n_quasars": options.number, "n_lensed": options.number}
         networks = range(1, options.networks + 1)
         tables, truths, lists = [], [], []
         seconds: dict[str, float] = {}

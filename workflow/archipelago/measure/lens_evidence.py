@@ -15,11 +15,8 @@ to measure only. Definitions:
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +28,7 @@ from archipelago.base.images import ImageSet, load_images, save_images
 from archipelago.config.model import Config
 from archipelago.demosky.sky import build_sky
 from archipelago.lensing.evidence import learn
+from archipelago.measure.command import side_by_side, sky_parser
 from archipelago.measure.discovery import DemoSky, simulated_sky
 from archipelago.measure.sky_images import sky_images
 from archipelago.measure.statistics import area_under_curve, calibration_error
@@ -155,18 +153,9 @@ def _line(table: pd.DataFrame, separation_arcsec: float) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m archipelago.measure.lens_evidence",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("skies", nargs="?", default="301-305", help="such as 1,3,11-14")
+    parser = sky_parser("lens_evidence", __doc__, "301-305", "the quasars and their measures")
     parser.add_argument("--separation", type=float, default=SEPARATION_ARCSEC, help="[arcsec]")
     parser.add_argument("--taught", type=int, help="simulated objects of each kind")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--cache", type=Path, default=Path(".demo/discovery"))
-    parser.add_argument("--processes", type=int, default=1, help="skies at once, a core each")
-    parser.add_argument("--out", type=Path, help="CSV file for the quasars and their measures")
     return parser
 
 
@@ -178,19 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.cache.mkdir(parents=True, exist_ok=True)
         templates_of(config, _REPOSITORY, _templates(options.cache))
         n_taught = config.lensing.n_taught if options.taught is None else options.taught
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each process
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
-            jobs = [
-                pool.submit(quasars_of, seed, config, options.cache, n_taught)
-                for seed in seeds_of(options.skies)
-            ]
-            parts = []
-            for job in jobs:
-                parts.append(job.result())
-                one = parts[-1]
-                line = _line(one, options.separation)
-                print(f"sky {one['sky'].iloc[0]}: {line}", file=sys.stderr, flush=True)
+        jobs = [(seed, config, options.cache, n_taught) for seed in seeds_of(options.skies)]
+        parts = []
+        for one in side_by_side(quasars_of, jobs, options.processes):
+            parts.append(one)
+            line = _line(one, options.separation)
+            print(f"sky {one['sky'].iloc[0]}: {line}", file=sys.stderr, flush=True)
     except ArchipelagoError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

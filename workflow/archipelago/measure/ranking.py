@@ -17,6 +17,7 @@ from pathlib import Path
 
 from archipelago.base.errors import ArchipelagoError
 from archipelago.candidates.combine import read_calibration
+from archipelago.measure.command import sky_parser
 from archipelago.measure.first_places import measure_skies, report
 from archipelago.measure.sky_evidence import demo_configuration, sky_tables
 from archipelago.measure.verdicts import seeds_of
@@ -25,17 +26,8 @@ _REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m archipelago.measure.ranking",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--skies", default="301-305", help="seeds of the skies, such as 1,3,11-14")
+    parser = sky_parser("ranking", __doc__, "301-305", "the figures of each sky")
     parser.add_argument("--networks", type=int, default=5, help="networks per sky")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--cache", type=Path, default=Path(".demo/discovery"))
-    parser.add_argument("--processes", type=int, default=2, help="skies at once, a core each")
-    parser.add_argument("--out", type=Path, help="CSV file for the figures of each sky")
     return parser
 
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,7 @@ from archipelago.islands.maps import make_map
 from archipelago.learning.features import compute_features
 from archipelago.learning.settings import LearningSettings
 from archipelago.lensing import evidence as lens_evidence
+from archipelago.measure.command import side_by_side
 from archipelago.measure.discovery import DemoSky, simulated_sky, trained
 from archipelago.measure.sky_images import sky_images
 from archipelago.measure.verdicts import configuration, judge, objects_of, templates_of
@@ -249,13 +247,11 @@ def sky_tables(
     """Return the tables of several skies under each other, made side by side."""
     cache.mkdir(parents=True, exist_ok=True)
     templates_of(config, _REPOSITORY, cache / "templates.npz")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # a core for each process
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(sky_table, seed, networks, config, cache) for seed in seeds]
-        tables = []
-        for seed, job in zip(seeds, jobs, strict=True):
-            tables.append(job.result())
-            print(f"sky {seed}: {len(tables[-1])} objects", file=sys.stderr, flush=True)
+    jobs = [(seed, networks, config, cache) for seed in seeds]
+    tables = []
+    for seed, table in zip(seeds, side_by_side(sky_table, jobs, processes), strict=True):
+        tables.append(table)
+        print(f"sky {seed}: {len(table)} objects", file=sys.stderr, flush=True)
     return pd.concat(tables, ignore_index=True)
 
 
