@@ -111,7 +111,7 @@ NEEDS: dict[str, Needs] = {
     "map": Needs(620, 20, 25, 1.0),
     "islands": Needs(620, 24, 25, 1.0),
     # Some 600 MB are for the components, which 20,000 objects at most tell.
-    "similar_index": Needs(700, 2.1, 10, 0.02),
+    "similar_index": Needs(700, 3.6, 10, 0.02),
     # A search reads a few hundred of the objects, but what is known of all.
     "similar": Needs(220, 1.0, 10, 0.1, left_on_disk=("features", "graph", "images", "losses")),
     "templates": Needs(800, 0, 25, 0),
