@@ -415,16 +415,49 @@ def test_light_and_dark(page: Path, open_page: Open) -> None:
     opened.check()
 
 
+def _legend(tab: Any) -> set[str]:
+    """Return the colours that the map's legend shows."""
+    dots = tab.locator("#legend i.dot")
+    found = dots.evaluate_all("dots => dots.map((dot) => dot.style.background)")
+    return {colour.replace(" ", "") for colour in found}
+
+
 def test_on_paper(page: Path, open_page: Open, tmp_path: Path) -> None:
     opened = open_page(page, scheme="dark")
     tab = opened.tab
     tab.emulate_media(media="print")
-    assert not tab.locator("nav").is_visible() and not tab.locator("#tools").is_visible()
+    assert not tab.locator("nav").is_visible()
+    assert tab.locator("#tools button >> visible=true").count() == 0
     white = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert white == "rgb(255, 255, 255)"
+    tab.emulate_media(media="screen", color_scheme="dark")
+    on_screen = _legend(tab)
     printed = tmp_path / "report.pdf"
     tab.pdf(path=str(printed), format="A4")
     assert printed.stat().st_size > 20_000
+    assert _legend(tab) == on_screen and tab.locator("svg.on-paper").count() == 0
+    opened.check()
+
+
+def test_the_map_on_paper_is_whole_and_in_light_colours(page: Path, open_page: Open) -> None:
+    opened = open_page(page, scheme="dark")
+    tab = opened.tab
+    on_screen = _legend(tab)
+    tab.set_viewport_size({"width": 700, "height": 990})  # a sheet
+    tab.emulate_media(media="print", color_scheme="dark")
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    drawn = tab.locator("svg.on-paper")
+    assert drawn.count() == 1 and drawn.is_visible() and not tab.locator("#plot").is_visible()
+    box = drawn.bounding_box()
+    assert box["x"] >= 0 and box["width"] > 400 and box["x"] + box["width"] <= 700
+    paths = drawn.locator("path")
+    fills = set(paths.evaluate_all("paths => paths.map((path) => path.getAttribute('fill'))"))
+    assert len(on_screen) == 3 and not on_screen & fills
+    assert len(_legend(tab)) == 3 and _legend(tab) <= fills
+    tab.emulate_media(media="screen", color_scheme="dark")
+    tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert drawn.count() == 0 and _legend(tab) == on_screen
+    assert tab.evaluate("document.documentElement.dataset.theme === undefined")
     opened.check()
 
 

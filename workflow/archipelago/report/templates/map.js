@@ -126,6 +126,7 @@ let panelVotes = null;
 const showPanel = (row) => {
   const panel = $("#panel");
   if (row < 0) {
+    delete panel.dataset.id;
     panel.replaceChildren(make("p", { class: "soft small", text: "Point at an object to see it; select it, or find it by its id or coordinates, to keep it here." }));
     return;
   }
@@ -380,11 +381,40 @@ function makePlot() {
   const again = () => { style(); drawColours(); };
   onTheme.push(again);
   dark.addEventListener("change", again);
+  // On paper stands a drawing in light colours: the plot itself keeps the size of the screen.
+  let drawn = null;
+  let themeOnScreen;
+  const drawing = () => {
+    const { canvas: svg, bbox } = drawn.export("svg");
+    svg.setAttribute("viewBox", `0 0 ${bbox.width} ${bbox.height}`);
+    ["width", "height"].forEach((name) => svg.removeAttribute(name));
+    svg.classList.add("on-paper");
+    return svg;
+  };
+  const setTheme = (name) => {
+    if (name) document.documentElement.dataset.theme = name;
+    else delete document.documentElement.dataset.theme;
+    again();
+  };
+  window.addEventListener("beforeprint", async () => {
+    if (!drawn) return;
+    themeOnScreen = document.documentElement.dataset.theme;
+    setTheme("light");
+    // The plot takes colours in promises. These wait for nothing else, so that they are kept before
+    // the browser prints.
+    for (let turn = 0; turn < 100; turn += 1) await null;
+    host.after(drawing());
+  });
+  window.addEventListener("afterprint", () => {
+    if (!drawn) return;
+    $$("svg.on-paper", host.parentElement).forEach((found) => found.remove());
+    setTheme(themeOnScreen);
+  });
   style();
   draw();
   setTool("move");
   return { figure, host, clear, setTool, points, source, rowsOf: () => rows, jump, reset, ranges, view,
-    attach: () => Bokeh.Plotting.show(figure, host) };
+    attach: async () => { drawn = await Bokeh.Plotting.show(figure, host); } };
 }
 
 /** What may be looked at: maps, the sky, two columns; and what colours the points. */
