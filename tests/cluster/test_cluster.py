@@ -33,6 +33,8 @@ UNHURRIED: dict[str, Any] = {
     "services": {"connections": CONNECTIONS, "timeout_s": 300, "total_s": 600}
 }
 LATE = {"endpoint": "cutout", "kind": "latency", "seconds": 0.1}
+#: Answers so late that no download ends before its job is.
+HELD = {**LATE, "seconds": 250.0}
 #: A training of some half a minute.
 LONG: dict[str, Any] = {"learning": {"seeds": [1], "epochs_max": 1000, "patience": 1000}}
 
@@ -128,15 +130,22 @@ def test_snakemake_killed_during_downloads_and_started_again(
     before = requests(survey)
     search.start(*targets)
     wait_for("downloads are under way", lambda: requests(survey) > before + 100, 120.0)
+    faults(HELD)
     search.kill()
     left = search.jobs("cutouts", "RUNNING")
     assert left
     for name in cutouts_of(LARGE[0]) | cutouts_of(LARGE[1]):
         assert not search.checkout.result(name).exists()
     search.run("--unlock")
-    search.run(*targets)
-    ended = {job.number: job.state for job in search.jobs("cutouts")}
-    assert {ended[job.number] for job in left} == {"CANCELLED"}
+    process = search.start(*targets)
+
+    def states() -> set[str]:
+        now = {job.number: job.state for job in search.jobs("cutouts")}
+        return {now[job.number] for job in left}
+
+    wait_for("the jobs left are cancelled", lambda: states() == {"CANCELLED"}, 200.0)
+    faults(LATE)
+    search.finish(process)
     needed = requests_needed(finished, *LARGE)
     assert needed <= requests(survey) - before <= needed + CONNECTIONS * len(left)
     assert_same(search, finished, cutouts_of(LARGE[0]) | cutouts_of(LARGE[1]))

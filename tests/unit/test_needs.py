@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archipelago.measure.resources import TABLE, Measured, read_measured
+from archipelago.measure.injection_cases import RULES as INJECTION_RULES
+from archipelago.measure.resources import TABLE, TIMES, Measured, read_measured
 from archipelago.needs import LEAST_MB, NEEDS, STEP_MB
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -59,6 +60,11 @@ def test_a_request_covers_what_was_measured(row: Measured) -> None:
 def test_every_rule_has_its_needs_and_was_measured() -> None:
     assert set(NEEDS) == rules_of_the_workflow()
     assert {row.rule for row in MEASURED} == set(NEEDS)
+
+
+def test_every_rule_can_be_measured_again() -> None:
+    assert {*TIMES, *INJECTION_RULES, "known_quasars"} == set(NEEDS)
+    assert {row.rule for row in MEASURED if row.source == "script"} >= {*TIMES, *INJECTION_RULES}
 
 
 def test_every_rule_asks_for_its_own_needs() -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 _SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 #: Rules with another's script.
-_SCRIPT_OF = {"simulated_features": "features"}
+_SCRIPT_OF = {"simulated_features": "features", "injected_features": "features"}
 
 #: Kilobytes of /proc and of getrusage in one MB as Snakemake and SLURM count it (2^20 bytes).
 _KB_PER_MB = 1024.0

@@ -50,6 +50,9 @@ from archipelago.measure.cases import (
     train_case,
 )
 from archipelago.measure.enlarge import enlarge, repeat_rows
+from archipelago.measure.injection_cases import RULES as INJECTION_RULES
+from archipelago.measure.injection_cases import SIZES as INJECTION_SIZES
+from archipelago.measure.injection_cases import injection_cases
 from archipelago.similar.index import index_from_files, save_index
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -92,6 +95,8 @@ TIMES: dict[str, tuple[int, ...]] = {
     "ingest": (1, 5, 21, 70),
     "detect": (1, 4, 16),
 }
+#: Further rules: together, at the sizes of `injection_cases`.
+INJECTIONS = "injections"
 #: Longest that one measurement may take [s].
 _LONGEST_S = 580.0
 
@@ -258,8 +263,8 @@ class Measurer:
         self._run, self._work = run, work
         self._number = 0
 
-    def measure(self, case: Case, times: int = 1) -> Measured:
-        """Run the case on its files ``times`` as large.
+    def measure(self, case: Case, times: int = 1, keep: Path | None = None) -> Measured:
+        """Run the case on its files ``times`` as large; ``keep`` is a folder for its outputs.
 
         Raises
         ------
@@ -309,6 +314,10 @@ class Measurer:
             case.threads,
             "script",
         )
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            for name in case.output.values():
+                (out / name).rename(keep / name)
         for file in written:  # large, and not needed any more
             file.unlink(missing_ok=True)
         return row
@@ -565,6 +574,9 @@ def measure_scripts(
     """
     largest = max(run.tiles, key=lambda tile: run.rows(f"tiles/{tile}/sources.parquet"))
     for rule in rules:
+        if rule == INJECTIONS:
+            yield from measure_injections(measurer, run, work)
+            continue
         for times in TIMES[rule]:
             if rule == "ingest":
                 yield measurer.measure(ingest_case(run, work, times))
@@ -591,6 +603,16 @@ def measure_scripts(
         if rule == "train":
             taken = measurer.measure(train_case(run, run.paper))
             yield replace(taken, source="script paper")
+
+
+def measure_injections(measurer: Measurer, run: Run, work: Path) -> Iterator[Measured]:
+    """Yield measurements of the rules of injections, which read what those before them made."""
+    for n, times in INJECTION_SIZES:
+        folder = work / f"injected-{n}-{times}"
+        for case in injection_cases(run, n, folder):
+            taken = measurer.measure(case, times, keep=folder)
+            # Objects are those injected, in however large a search.
+            yield replace(taken, n_objects=n)
 
 
 # ------------------------------------------------------------------------------- command
@@ -642,7 +664,12 @@ def _parser() -> argparse.ArgumentParser:
         "match and cutouts are not measured",
     )
     parser.add_argument(
-        "--rules", nargs="+", default=list(TIMES), choices=list(TIMES), metavar="RULE"
+        "--rules",
+        nargs="+",
+        default=[*TIMES, INJECTIONS],
+        choices=[*TIMES, INJECTIONS],
+        metavar="RULE",
+        help=f"names of rules; {INJECTIONS}: {', '.join(INJECTION_RULES)}",
     )
     parser.add_argument("--table", type=Path, default=TABLE, help="CSV that is read and written")
     parser.add_argument("--work", type=Path, help="folder that keeps larger files and logs")
@@ -672,12 +699,11 @@ def _measure(options: argparse.Namespace) -> None:
     # What is not measured now stays as it was.
     old = read_measured(options.table) if options.table.is_file() else []
     names = {run.folder.name for run in runs}
+    measured = {*options.rules, *(INJECTION_RULES if INJECTIONS in options.rules else ())}
     kept = [
         row
         for row in old
-        if not (
-            row.source in names or (row.source.startswith("script") and row.rule in options.rules)
-        )
+        if not (row.source in names or (row.source.startswith("script") and row.rule in measured))
         or (row.source.startswith("script") and not_now.get(row.rule, False))
     ]
     rows = [*kept]
